@@ -1,0 +1,199 @@
+"""Frozen models of what a Pipefile declares and of what was found out about it; no I/O, no run state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+from imgmake.errors import Place
+
+
+class Frozen(BaseModel):
+    """Base of every declared thing: immutable, and strict about unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class Kind(StrEnum):
+    """The five kinds of rule."""
+
+    FILE = "file"
+    PHONY = "phony"
+    CHECK = "check"
+    IMAGE = "image"
+    PUBLISH = "publish"
+
+
+class Command(Frozen):
+    """One step of a recipe; `imgmake.commands` holds the real ones."""
+
+
+class Rule(Frozen):
+    """A target with its prerequisites and recipe, at the place where it was written.
+
+    `target` is the full name from the root of the repository (an `include` prefixes it).
+    `base` is the folder of the declaring Pipefile, from the root (``""`` at the root): strings
+    in `parts` and `after` are still as written, and are read relative to `base`
+    (``//name`` is a target of the root).
+    Two rules are equal only when they are the same declaration, so a rule can key a mapping.
+    """
+
+    kind: ClassVar[Kind]
+
+    target: str
+    place: Place
+    base: str = ""
+    parts: tuple[Any, ...] = ()  # of str | Rule
+    after: tuple[Any, ...] = ()  # of str | Rule
+    recipe: tuple[Any, ...] = ()  # of Command | Callable
+    help: str = ""
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.target!r} at {self.place}>"
+
+
+class FileRule(Rule):
+    """One file, or several made by one recipe. `keep` leaves the outputs of a failed recipe in place."""
+
+    kind = Kind.FILE
+    targets: tuple[str, ...] = ()  # all of them, from the root; target == targets[0]
+    keep: bool = False
+
+
+class PhonyRule(Rule):
+    """A name: with a recipe never up to date, without one a transparent group."""
+
+    kind = Kind.PHONY
+
+
+class CheckRule(Rule):
+    """A name that remembers a pass; `max_age` in seconds."""
+
+    kind = Kind.CHECK
+    max_age: float | None = None
+
+
+class ImageRule(Rule):
+    """An image in the engine. Paths are relative to `base`; `dockerfile` None means ``<context>/Dockerfile``."""
+
+    kind = Kind.IMAGE
+    tags: tuple[str, ...] = ()  # late values unexpanded; never empty after declaration
+    context: str = "."
+    dockerfile: str | None = None
+    stage: str | None = None
+    build_args: Mapping[str, Any] = {}  # of str | ImageRule
+    contexts: Mapping[str, Any] = {}  # of str | ImageRule
+    platforms: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()  # "path" or "id=…,src=…" or "id=…,env=…"
+    labels: Mapping[str, str] = {}
+    pull: bool = False
+    max_age: float | None = None  # seconds
+    builder: str | None = None  # "buildx", "buildkit" or "classic"
+    options: tuple[str, ...] = ()
+
+
+class Semver(Frozen):
+    """A semantic version that `publish` fans out: see `imgmake.semver`."""
+
+    version: str
+    suffix: str = ""
+    latest: bool = True
+
+
+class PublishRule(Rule):
+    """Tags in registries that hold `images` (several: one index)."""
+
+    kind = Kind.PUBLISH
+    images: tuple[Any, ...] = ()  # of ImageRule | str
+    to: tuple[str, ...] = ()
+    tags: tuple[Any, ...] = ()  # of str | Semver
+    checks: tuple[Any, ...] | None = None  # of str | CheckRule; None: every check that names the image
+    requires: tuple[str, ...] = ()
+
+
+class Variable(Frozen):
+    """A declared variable. `value` is None while it is late: required and not given, secret, or by command."""
+
+    name: str
+    place: Place
+    value: str | None = None
+    origin: str = "default"  # "command line", "environment", "default", "command", "required"
+    default: Any = None  # str | Command | None
+    choices: tuple[str, ...] = ()
+    secret: bool = False
+    help: str = ""
+
+
+class Pipeline(Frozen):
+    """Everything that one load of the Pipefiles declared, in the order written."""
+
+    root: Path
+    rules: tuple[Rule, ...]
+    variables: Mapping[str, Variable] = {}
+    default: str | None = None
+    pipefiles: tuple[str, ...] = ()  # from the root, the main one first
+
+
+class Field(NamedTuple):
+    """One thing that counts for a target: what it is, its name, and its value (often a digest).
+
+    The same list is hashed (fingerprint) and compared (reasons), so the two cannot disagree.
+    """
+
+    kind: str  # "file", "image", "variable", "command", "instruction", "argument", "platform", "tool", …
+    name: str
+    value: str
+
+
+class Reason(NamedTuple):
+    """Why a target is stale, in words that stand alone: ``src/App.java changed``."""
+
+    text: str
+    code: str = "changed"  # changed missing new forced aged moved failed interrupted phony prerequisite tag unknown
+
+
+class Verdict(NamedTuple):
+    """What was judged: up to date when there are no reasons; `note` says what was assumed."""
+
+    reasons: tuple[Reason, ...] = ()
+    note: str = ""
+
+    @property
+    def stale(self) -> bool:
+        return bool(self.reasons)
+
+
+class State(StrEnum):
+    """What became of one target in one run; `imgmake.plan` alone moves a target between them."""
+
+    WAITING = "waiting"  # some prerequisite is not done
+    READY = "ready"  # every prerequisite is done; not judged yet
+    RUNNING = "running"  # being judged, or its recipe runs
+    FRESH = "up to date"  # judged up to date: no recipe ran
+    DONE = "done"  # its recipe ran and succeeded
+    FAILED = "failed"  # its recipe failed
+    CANCELLED = "cancelled"  # a prerequisite failed, or the run was stopped
+
+
+class Outcome(NamedTuple):
+    """The end of one target: its state, why it ran, and how long it took in seconds."""
+
+    target: str
+    state: State
+    verdict: Verdict
+    seconds: float = 0.0
+    error: Exception | None = None
+
+
+Callback = Callable[..., Any]
+Key = Hashable
