@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -195,5 +195,44 @@ class Outcome(NamedTuple):
     error: Exception | None = None
 
 
-Callback = Callable[..., Any]
-Key = Hashable
+class Edge(NamedTuple):
+    """A prerequisite of a target, and where it comes from: ``written``, ``Dockerfile:4 COPY``, ``after``."""
+
+    target: str
+    prerequisite: str
+    why: str
+    order_only: bool = False
+
+
+class Entry(NamedTuple):
+    """One line of ``--list``: `status` is ``up to date``, ``stale``, ``unknown`` (no engine) or empty (phony)."""
+
+    target: str
+    kind: Kind
+    help: str
+    place: Place
+    status: str = ""
+    reasons: tuple[Reason, ...] = ()
+    default: bool = False
+
+
+class Explanation(NamedTuple):
+    """The answer to ``--why``: the verdict on a target, what it was judged by, and its prerequisites with theirs."""
+
+    target: str
+    kind: Kind
+    place: Place
+    verdict: Verdict
+    identity: str = ""  # image ID, BUILD_ID, time of the last success: what the target is now, in one line
+    prerequisites: tuple[tuple[Edge, Verdict | None], ...] = ()  # None: a file without a rule
+    inputs: tuple[Field, ...] = ()
+
+
+class Step(NamedTuple):
+    """One line of ``--plan``: a target that would run, why, and what would run."""
+
+    target: str
+    kind: Kind
+    verdict: Verdict
+    lines: tuple[str, ...] = ()
+    maybe: bool = False  # runs only if a prerequisite comes out different (early cut-off)
