@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from imgmake.model import Field, Outcome, Verdict
 
@@ -296,24 +296,55 @@ class Sources(Protocol):
         """Files may have changed: drop what is cached for this run only (not the stat cache)."""
 
 
-@dataclass(frozen=True)
-class GitFacts:
-    """What git says; every field is empty or False without git."""
+class Remembered(NamedTuple):
+    """The digest of a file's content, with the stat it had and the time at which it was read."""
 
-    revision: str = ""  # full commit
-    short: str = ""
-    url: str = ""  # without credentials or query
-    branch: str = ""
-    tag: str = ""
-    describe: str = ""
-    dirty: bool = False  # tracked files differ
-    untracked: tuple[str, ...] = ()  # untracked, unignored files, from the root
+    size: int
+    mtime_ns: int
+    inode: int
+    ctime_ns: int
+    digest: str
+    read_ns: int  # since the epoch, just before the content was read
+
+
+class DigestCache(Protocol):
+    """Digests of files by path, kept from run to run: the fast path only, never the truth."""
+
+    def recall(self, path: str) -> Remembered | None: ...
+
+    def remember(self, path: str, seen: Remembered) -> None: ...
 
 
 class Git(Protocol):
-    """The repository's version control; each question is asked only when needed."""
+    """The repository's version control; each question costs something only when asked.
 
-    def facts(self) -> GitFacts: ...
+    Every answer is empty or False without git, without a repository, and before the first commit.
+    """
+
+    def revision(self) -> str:
+        """The full commit."""
+
+    def short(self) -> str:
+        """The commit as git abbreviates it."""
+
+    def url(self) -> str:
+        """The remote, without credentials or query."""
+
+    def branch(self) -> str: ...
+
+    def tag(self) -> str:
+        """The tag that names this very commit."""
+
+    def describe(self) -> str: ...
+
+    def dirty(self) -> bool:
+        """Whether tracked files differ, in the index or in the work tree."""
+
+    def untracked(self) -> Sequence[str]:
+        """Untracked files that are not ignored, from the root, sorted."""
+
+    def warning(self) -> str:
+        """Why a repository that is there could not be read, for a person; empty when all is well."""
 
 
 class Clock(Protocol):
