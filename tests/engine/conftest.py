@@ -75,11 +75,11 @@ def docker(engine_host: str) -> Docker:
 @pytest.fixture(scope="session")
 def docker_cli() -> Path:
     """The first docker CLI on PATH that does BuildKit without buildx: 18.09 to 22 (Debian 12 has 20.10)."""
-    for folder in _PATH.split(os.pathsep):
-        cli = Path(folder, "docker")
-        if os.access(cli, os.X_OK) and 18 <= _cli_major(cli) < 23:
-            return cli
-    _absent("no docker CLI on PATH does BuildKit without buildx (18.09 to 20.10 do)")
+    found = [Path(folder, "docker") for folder in _PATH.split(os.pathsep)]
+    found = [cli for cli in found if os.access(cli, os.X_OK) and 18 <= _cli_major(cli) < 23]
+    if not found:
+        _absent("no docker CLI on PATH does BuildKit without buildx (18.09 to 20.10 do)")
+    return found[0]
 
 
 @pytest.fixture(scope="session")
