@@ -1,0 +1,92 @@
+"""What an image rule says, worked out: its paths, its nodes, and the arguments that its build gets; no I/O."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
+
+from imgmake.model import Command, ImageRule, Rule
+
+# Known to a Pipefile, but never passed as a build argument unasked: `ARG ARCH=x86_64` is a habit of many
+# Dockerfiles that has nothing to do with ours.
+NOT_PASSED = frozenset({"ARCH", "PLATFORM"})
+
+
+def join(base: str, path: str) -> str:
+    """A path of a Pipefile in folder `base`, from the root: ``join("services/api", "../lib")`` is ``services/lib``."""
+    joined = posixpath.normpath(posixpath.join(base, path)) if base or path else "."
+    return "" if joined == "." else joined
+
+
+def context_folder(rule: ImageRule) -> str:
+    """The folder of the build context, from the root (empty: the root itself)."""
+    return join(rule.base, rule.context)
+
+
+def dockerfile_path(rule: ImageRule) -> str:
+    """The Dockerfile, from the root: relative to the Pipefile, or ``<context>/Dockerfile``."""
+    if rule.dockerfile is not None:
+        return join(rule.base, rule.dockerfile)
+    return join(context_folder(rule), "Dockerfile")
+
+
+def platforms(rule: ImageRule, native: str) -> tuple[tuple[str, str | None], ...]:
+    """The rule's nodes as (name, platform): its own name for the engine's platform, ``name@platform`` for others."""
+    if not rule.platforms:
+        return ((rule.target, None),)
+    main = native if native in rule.platforms else rule.platforms[0]
+    return tuple((rule.target if p == main else f"{rule.target}@{p}", p) for p in rule.platforms)
+
+
+def node_for(rule: ImageRule, platform: str | None, native: str) -> str:
+    """The node of `rule` that serves a user on `platform`: the same platform where there is one, else the main one."""
+    nodes = platforms(rule, native)
+    for name, own in nodes:
+        if platform is not None and own == platform:
+            return name
+    return rule.target
+
+
+def candidate_arguments(
+    rule: ImageRule, known: Iterable[str], value: Callable[[str], str], image: Callable[[ImageRule], str]
+) -> Mapping[str, str]:
+    """Every argument that the build could get: the rule's own, and each known name the Dockerfile may declare."""
+    found = {name: value(f"${{{name}}}") for name in known if name not in NOT_PASSED}
+    for name, given in rule.build_args.items():
+        found[name] = image(given) if isinstance(given, ImageRule) else value(str(given))
+    return found
+
+
+def images_in(thing: Any) -> Iterable[ImageRule]:
+    """Every image rule that a command names anywhere, also as a mount, an environment value or a service."""
+    if isinstance(thing, ImageRule):
+        yield thing
+    elif isinstance(thing, Command):
+        for name in type(thing).model_fields:
+            yield from images_in(getattr(thing, name))
+    elif isinstance(thing, Mapping):
+        for key, value in thing.items():
+            yield from images_in(key)
+            yield from images_in(value)
+    elif isinstance(thing, (list, tuple, set, frozenset)):
+        for item in thing:
+            yield from images_in(item)
+
+
+def names_image(rule: Rule, image: ImageRule) -> bool:
+    """Whether the rule's recipe names the image."""
+    return any(found is image for found in images_in(rule.recipe))
+
+
+def secret_path(secret: str) -> str | None:
+    """The file that a secret comes from (``path``, or ``id=…,src=path``); None for one from the environment."""
+    if "=" not in secret:
+        return secret
+    pairs = dict(part.partition("=")[::2] for part in secret.split(","))
+    return pairs.get("src") or pairs.get("source")
+
+
+def label_keys(rule: ImageRule, dockerfile_labels: Collection[str]) -> frozenset[str]:
+    """Label keys that the user sets: they win over the stamp's."""
+    return frozenset(rule.labels) | frozenset(dockerfile_labels)
