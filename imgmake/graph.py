@@ -116,7 +116,7 @@ def _key(nodes: Sequence[Node], firm: Sequence[Edge], weak: Sequence[Edge]) -> s
 
 
 def _resolve(nodes: Sequence[Node], firm: Sequence[Edge], weak: Sequence[Edge]) -> list[str]:
-    import networkx  # noqa: PLC0415 - takes 160 ms, and most runs do not need it
+    import networkx
 
     graph = networkx.DiGraph()
     graph.add_nodes_from(node.id for node in nodes)
