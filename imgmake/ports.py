@@ -119,6 +119,7 @@ class EngineInfo:
     os: str
     architecture: str  # Go's names: amd64, arm64
     store: str  # "overlay2", …; "containerd" for the containerd image store
+    environ: Mapping[str, str] = field(default_factory=dict)  # DOCKER_HOST and the like, for tools that reach it too
 
     @property
     def platform(self) -> str:
@@ -147,6 +148,7 @@ class ContainerSpec:
     workdir: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     user: str | None = None
+    caller: bool = False  # as the user who runs imgmake, with a passwd entry and a writable HOME
     network: str | None = None
     ports: tuple[str, ...] = ()
     tty: bool = False
@@ -185,6 +187,9 @@ class Engine(Protocol):
 
     def extract(self, image_id: str, path: str, to: Path) -> None:
         """Copy a file or folder out of an image, through a container that is never started."""
+
+    def sweep(self, owner: str) -> None:
+        """Remove all that bears the label ``io.imgmake.run=owner``: containers, volumes, networks, untagged images."""
 
 
 @dataclass(frozen=True)
