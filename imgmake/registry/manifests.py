@@ -1,0 +1,199 @@
+"""Manifests, indexes and configurations as bytes and as data; pure.
+
+Formats: OCI image-spec (manifest.md, image-index.md, config.md) and docker's schema 2
+(distribution: docs/spec/manifest-v2-2.md).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from imgmake.ports import Image
+
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+
+MANIFESTS = (DOCKER_MANIFEST, OCI_MANIFEST)
+INDEXES = (DOCKER_LIST, OCI_INDEX)
+ACCEPTED = (*INDEXES, *MANIFESTS)
+_CONFIGS = {OCI_CONFIG, DOCKER_CONFIG}
+
+
+class Manifest(NamedTuple):
+    """A manifest or index byte for byte, for its digest is over the bytes."""
+
+    digest: str
+    media_type: str
+    data: bytes
+
+    @property
+    def content(self) -> Mapping[str, Any]:
+        return decode(self.data)
+
+    @property
+    def descriptor(self) -> dict[str, Any]:
+        return {"mediaType": self.media_type, "size": len(self.data), "digest": self.digest}
+
+
+class Blob(NamedTuple):
+    """One layer as a registry holds it: `compression` is ``gzip``, ``zstd`` or empty."""
+
+    digest: str
+    size: int
+    compression: str = "gzip"
+
+
+class Packed(NamedTuple):
+    """An image ready for a manifest: its configuration's bytes, and its layers in order."""
+
+    image: Image
+    config: bytes
+    layers: tuple[Blob, ...]
+
+
+def sha256(data: bytes) -> str:
+    """The digest of some bytes, as registries spell it."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def decode(data: bytes) -> Mapping[str, Any]:
+    """The JSON object in `data`; empty when there is none, so that every reader sees a missing key, not a crash."""
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def media_type_of(data: bytes, header: str) -> str:
+    """A manifest's type: by its own word, else by the header, else by its shape (OCI lets ``mediaType`` out)."""
+    content = decode(data)
+    declared = content.get("mediaType")
+    if isinstance(declared, str) and declared:
+        return declared
+    named = header.partition(";")[0].strip()
+    if named in ACCEPTED:
+        return named
+    if "manifests" in content:
+        return OCI_INDEX
+    return OCI_MANIFEST if "config" in content else named
+
+
+# --- reading ----------------------------------------------------------------------------------------------
+
+
+def entries(manifest: Manifest) -> tuple[Mapping[str, Any], ...]:
+    """The descriptors of an index that are images: attestations (platform ``unknown``) are left out."""
+    found = _objects(manifest.content, "manifests")
+    return tuple(entry for entry in found if _object(entry, "platform").get("os") != "unknown")
+
+
+def _objects(content: Mapping[str, Any], key: str) -> tuple[Mapping[str, Any], ...]:
+    found = content.get(key)
+    return tuple(one for one in found if isinstance(one, dict)) if isinstance(found, list) else ()
+
+
+def _object(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = content.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def config_of(manifest: Manifest) -> str:
+    """The digest of the configuration; empty when the manifest is no image's (a chart, a signature)."""
+    config = _object(manifest.content, "config")
+    return str(config.get("digest", "")) if config.get("mediaType") in _CONFIGS else ""
+
+
+def layers_of(manifest: Manifest) -> tuple[Blob, ...]:
+    """The layers in their order."""
+    found = _objects(manifest.content, "layers")
+    return tuple(Blob(str(one.get("digest")), _size(one), _compression(one)) for one in found)
+
+
+def _size(descriptor: Mapping[str, Any]) -> int:
+    size = descriptor.get("size")
+    return size if isinstance(size, int) else 0
+
+
+def _compression(layer: Mapping[str, Any]) -> str:
+    kind = str(layer.get("mediaType", ""))
+    return next((name for name in ("gzip", "zstd") if kind.endswith(name)), "")
+
+
+def diff_ids(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The digests of the uncompressed layers that a configuration lists."""
+    found = _object(config, "rootfs").get("diff_ids")
+    return tuple(map(str, found)) if isinstance(found, list) else ()
+
+
+def image_of(digest: str, data: bytes, *, digests: Sequence[str] = ()) -> Image:
+    """The image that a configuration describes; its ID is the configuration's digest."""
+    config = decode(data)
+    return Image(
+        id=digest,
+        os=str(config.get("os", "")),
+        architecture=str(config.get("architecture", "")),
+        variant=str(config.get("variant", "")),
+        layers=diff_ids(config),
+        config=_object(config, "config"),
+        digests=tuple(digests),
+        created=str(config.get("created", "")),
+    )
+
+
+# --- writing ----------------------------------------------------------------------------------------------
+
+
+def compose(image: Packed, *, oci: bool) -> Manifest:
+    """The manifest of one image; the same image gives the same bytes."""
+    config = {
+        "mediaType": OCI_CONFIG if oci else DOCKER_CONFIG,
+        "size": len(image.config),
+        "digest": sha256(image.config),
+    }
+    layers = [{"mediaType": _layer_type(blob, oci), "size": blob.size, "digest": blob.digest} for blob in image.layers]
+    content = {"schemaVersion": 2, "mediaType": OCI_MANIFEST if oci else DOCKER_MANIFEST}
+    return _manifest({**content, "config": config, "layers": layers})
+
+
+def _layer_type(blob: Blob, oci: bool) -> str:
+    if not oci:
+        return DOCKER_LAYER
+    return f"{OCI_LAYER}+{blob.compression}" if blob.compression else OCI_LAYER
+
+
+def compose_index(parts: Sequence[tuple[Image, Manifest]], *, oci: bool) -> Manifest:
+    """One index over several platforms' manifests, in the order given."""
+    manifests = [{**manifest.descriptor, "platform": platform(image)} for image, manifest in parts]
+    return _manifest(
+        {"schemaVersion": 2, "mediaType": OCI_INDEX if oci else DOCKER_LIST, "manifests": manifests},
+    )
+
+
+def platform(image: Image) -> dict[str, str]:
+    """The platform of an image as an index spells it."""
+    found = {"architecture": image.architecture, "os": image.os}
+    return {**found, "variant": image.variant} if image.variant else found
+
+
+def needs_oci(images: Sequence[Packed]) -> bool:
+    """Whether docker's own format cannot say it: it knows gzip layers only.
+
+    Docker's format is used wherever it can be: it is what ``docker push`` sends from an engine with a graph
+    driver, and the one that every registry and every engine of the last ten years takes.
+    """
+    return any(blob.compression != "gzip" for image in images for blob in image.layers)
+
+
+def _manifest(content: Mapping[str, Any]) -> Manifest:
+    data = json.dumps(content, separators=(",", ":")).encode()
+    return Manifest(sha256(data), str(content["mediaType"]), data)

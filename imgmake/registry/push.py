@@ -1,0 +1,234 @@
+"""Publishing images of an engine: what is already there, what must be packed and sent, in which order.
+
+First every blob and manifest goes to every registry, by digest; only then are tags set, so that a
+failure leaves no tag half moved. A layer that any destination holds is not packed again: the
+manifests under its present tags tell how it was packed.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
+from pathlib import Path
+
+from imgmake.errors import RegistryError
+from imgmake.ports import Cancel, Engine, Image, Output
+from imgmake.registry.archive import Layer, unpack
+from imgmake.registry.copying import copy_blob
+from imgmake.registry.images import packed_layers
+from imgmake.registry.manifests import (
+    Blob,
+    Manifest,
+    Packed,
+    compose,
+    compose_index,
+    decode,
+    diff_ids,
+    needs_oci,
+    platform,
+    sha256,
+)
+from imgmake.registry.repository import Repository, opener
+
+_TAGS_READ = 8  # of a repository's present tags, the last ones: BUILD_IDs sort by time
+
+
+class Memory:
+    """What earlier pushes learned: how a layer was packed (may be kept), and who holds which blob (this run).
+
+    `remember` maps a diff ID to ``DIGEST SIZE COMPRESSION``; every entry is checked before it is used.
+    """
+
+    def __init__(self, remember: MutableMapping[str, str] | None = None) -> None:
+        self._remember = remember if remember is not None else {}
+        self._holders: dict[tuple[str, str], dict[str, None]] = {}
+
+    def packed(self, diff_id: str) -> Blob | None:
+        parts = (self._remember.get(diff_id) or "").split(" ")
+        return Blob(parts[0], int(parts[1]), parts[2]) if len(parts) == 3 and parts[1].isdigit() else None
+
+    def learn(self, diff_id: str, blob: Blob) -> None:
+        self._remember[diff_id] = f"{blob.digest} {blob.size} {blob.compression}"
+
+    def held(self, repository: Repository, digest: str) -> None:
+        self._holders.setdefault((repository.place.registry, digest), {})[repository.place.repository] = None
+
+    def holders(self, repository: Repository, digest: str) -> tuple[str, ...]:
+        """Other repositories of the same registry that hold a blob."""
+        found = self._holders.get((repository.place.registry, digest), {})
+        return tuple(name for name in [*found] if name != repository.place.repository)
+
+
+class Push:
+    """One publication: `images` to every destination, each a repository with the tags to set there."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        images: Sequence[Image],
+        destinations: Mapping[Repository, Sequence[str]],
+        memory: Memory,
+        output: Output,
+        cancel: Cancel,
+    ) -> None:
+        self._engine = engine
+        self._images = images
+        self._destinations = destinations
+        self._memory = memory
+        self._output = output
+        self._cancel = cancel
+        self._there: dict[tuple[Repository, Blob], bool] = {}
+
+    def run(self) -> str:
+        """Do it; the digest that every tag then names."""
+        _refuse_twins(self._images)
+        with tempfile.TemporaryDirectory(prefix="imgmake-") as folder:
+            blobs = self._find(dict.fromkeys(diff_id for image in self._images for diff_id in image.layers))
+            packed, files = self._pack(blobs, Path(folder))
+            manifests = self._compose(packed)
+            for repository in self._destinations:
+                self._send(repository, packed, files)
+                for manifest in manifests:
+                    repository.put_manifest(manifest.digest, manifest)
+        self._set_tags(manifests[-1])
+        return manifests[-1].digest
+
+    # --- what is already there --------------------------------------------------------------------------------
+
+    def _find(self, ids: Collection[str]) -> dict[str, Blob]:
+        """How each layer is packed that some destination holds, or can take over from its neighbour."""
+        found = {diff_id: blob for diff_id in ids if (blob := self._memory.packed(diff_id)) and self._is_near(blob)}
+        unknown = {diff_id for diff_id in ids if diff_id not in found}
+        for repository in self._destinations:
+            for tag in self._present_tags(repository) if unknown else ():
+                known = packed_layers(repository, tag)
+                found.update({one: known[one] for one in unknown & known.keys() if self._has(repository, known[one])})
+                unknown -= found.keys()
+                if not unknown:
+                    break
+        return found
+
+    def _present_tags(self, repository: Repository) -> list[str]:
+        present = repository.tags()
+        asked = [tag for tag in self._destinations[repository] if tag in present]
+        return list(dict.fromkeys([*asked, *reversed(present[-_TAGS_READ:])]))
+
+    def _is_near(self, blob: Blob) -> bool:
+        """Whether a destination has it, or could take it over just now: not every registry does that when asked."""
+        return any(self._has(repository, blob) or self._mount(repository, blob) for repository in self._destinations)
+
+    def _has(self, repository: Repository, blob: Blob) -> bool:
+        if (repository, blob) not in self._there:
+            self._note_held(repository, blob, repository.has_blob(blob))
+        return self._there[repository, blob]
+
+    def _note_held(self, repository: Repository, blob: Blob, held: bool = True) -> None:
+        self._there[repository, blob] = held
+        if held:
+            self._memory.held(repository, blob.digest)
+
+    # --- what must be packed ----------------------------------------------------------------------------------
+
+    def _pack(self, blobs: dict[str, Blob], folder: Path) -> tuple[list[Packed], dict[Blob, Layer]]:
+        """Each image with its configuration and blobs, and the files of those that had to be packed."""
+        packed: list[Packed] = []
+        files: dict[Blob, Layer] = {}
+        for image in self._images:
+            wanted = {diff_id for diff_id in image.layers if diff_id not in blobs}
+            config = self._published_config(image) if not wanted else None
+            if config is None:
+                with self._engine.export(image.id) as stream:
+                    config, layers = unpack(stream, image, wanted, folder, self._cancel)
+                blobs.update({diff_id: layers[diff_id].blob for diff_id in wanted})
+                files.update({layer.blob: layer for layer in layers.values()})
+            packed.append(Packed(image, config, tuple(blobs[diff_id] for diff_id in image.layers)))
+        for diff_id, blob in blobs.items():
+            self._memory.learn(diff_id, blob)
+        return packed, files
+
+    def _published_config(self, image: Image) -> bytes | None:
+        """The configuration from a destination that has it: then the engine need not be asked at all."""
+        for repository in self._destinations:
+            if repository.blob_size(image.id) is not None:
+                data = repository.get_blob(image.id)
+                # On the containerd store an ID is a manifest's; only a configuration lists layers.
+                return data if diff_ids(decode(data)) == image.layers else None
+        return None
+
+    @staticmethod
+    def _compose(packed: Sequence[Packed]) -> list[Manifest]:
+        """Every manifest, the one to tag last."""
+        oci = needs_oci(packed)
+        manifests = [compose(one, oci=oci) for one in packed]
+        if len(packed) == 1:
+            return manifests
+        parts = [(one.image, manifest) for one, manifest in zip(packed, manifests, strict=True)]
+        return [*manifests, compose_index(parts, oci=oci)]
+
+    # --- sending ----------------------------------------------------------------------------------------------
+
+    def _send(self, repository: Repository, packed: Sequence[Packed], files: Mapping[Blob, Layer]) -> None:
+        layers = dict.fromkeys(blob for one in packed for blob in one.layers)
+        missing = [blob for blob in layers if not self._has(repository, blob) and not self._mount(repository, blob)]
+        size = f" ({human(sum(blob.size for blob in missing))})" if missing else ""
+        self._output.note(f"pushing {repository}: {len(missing)} of {_layers(len(layers))} to send{size}")
+        for blob in missing:
+            self._send_layer(repository, blob, files)
+        for one in packed:
+            config = Blob(sha256(one.config), len(one.config), "")
+            if not repository.has_blob(config):
+                repository.put_blob(config, lambda data=one.config: io.BytesIO(data))  # type: ignore[misc]
+
+    def _mount(self, repository: Repository, blob: Blob) -> bool:
+        mounted = any(repository.mount(blob, other) for other in self._memory.holders(repository, blob.digest))
+        if mounted:
+            self._note_held(repository, blob)
+        return mounted
+
+    def _send_layer(self, repository: Repository, blob: Blob, files: Mapping[Blob, Layer]) -> None:
+        if blob in files:
+            repository.put_blob(blob, opener(files[blob].path))
+        else:
+            copy_blob(self._holder(blob), repository, blob)
+        self._note_held(repository, blob)
+
+    def _holder(self, blob: Blob) -> Repository:
+        for repository in self._destinations:
+            if self._has(repository, blob):
+                return repository
+        raise RegistryError(f"the layer {blob.digest} is gone from every registry", hint="publish again")
+
+    def _set_tags(self, manifest: Manifest) -> None:
+        for repository, tags in self._destinations.items():
+            for tag in tags:
+                moved = repository.put_manifest(tag, manifest)
+                self._output.note(f"tag {repository}:{tag} -> {manifest.digest}{'' if moved else ' (as it was)'}")
+
+
+def _refuse_twins(images: Sequence[Image]) -> None:
+    names = [
+        "/".join(platform(image)[key] for key in ("os", "architecture", "variant") if key in platform(image))
+        for image in images
+    ]
+    twins = {name for name in names if names.count(name) > 1}
+    if twins:
+        raise RegistryError(f"one index cannot hold two images for {', '.join(sorted(twins))}")
+
+
+def _layers(count: int) -> str:
+    return f"{count} layer{'' if count == 1 else 's'}"
+
+
+def human(size: int) -> str:
+    """A number of bytes as docker shows it: decimal, three digits.
+
+    >>> human(12_345_678)
+    '12.3 MB'
+    """
+    amount = float(size)
+    for unit in ("B", "kB", "MB"):
+        if amount < 1000:
+            return f"{amount:.3g} {unit}"
+        amount /= 1000
+    return f"{amount:.3g} GB"

@@ -1,0 +1,250 @@
+"""One repository of one registry: the calls of the distribution API, each checked; knows no engine, no plan.
+
+API: OCI distribution-spec (spec.md). What is read is hashed and compared with the digest that was
+asked for; what was written is asked for again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import quote, urlencode, urljoin
+
+from imgmake.errors import RegistryError
+from imgmake.ports import Cancel
+from imgmake.registry.faults import Place, is_absence
+from imgmake.registry.manifests import ACCEPTED, Blob, Manifest, decode, media_type_of, sha256
+from imgmake.registry.transport import Call, Reply, Transport, stop_if
+
+_CHUNK = 1 << 20
+_PAGE = 1000  # tags asked for at once
+_NEXT = re.compile(r"""<([^>]*)>[^<]*;\s*rel=["']?next\b""")
+_DIGEST_HEADER = "Docker-Content-Digest"
+
+
+class Repository:
+    """The calls that reading and publishing are made of; each raises RegistryError."""
+
+    def __init__(self, transport: Transport, place: Place, cancel: Cancel) -> None:
+        self.place = place
+        self._transport = transport
+        self._cancel = cancel
+
+    def __str__(self) -> str:
+        return str(self.place)
+
+    # --- manifests --------------------------------------------------------------------------------------------
+
+    def get_manifest(self, version: str) -> Manifest | None:
+        """The manifest or index under a tag or digest; None when the registry says that there is none."""
+        accept = {"Accept": ", ".join(ACCEPTED)}
+        call = Call("GET", self._path("manifests", version), f"reading the manifest of {version}", accept)
+        reply = self._send(call)
+        if reply.status == 404 and is_absence(reply.headers, reply.body):
+            return None
+        self._expect(call, reply, 200)
+        manifest = Manifest(
+            sha256(reply.body), media_type_of(reply.body, reply.headers.get("Content-Type", "")), reply.body
+        )
+        self._check(call, manifest, reply, version)
+        return manifest
+
+    def _check(self, call: Call, manifest: Manifest, reply: Reply, version: str) -> None:
+        if manifest.media_type not in ACCEPTED:
+            kind = manifest.media_type or "something without a type"
+            raise RegistryError(f"{self}: {call.doing}: it is {kind}, which is no image", hint="push it anew")
+        promised = version if version.startswith("sha256:") else reply.headers.get(_DIGEST_HEADER, manifest.digest)
+        if manifest.digest != promised:
+            raise self._liar(f"the manifest of {version}", promised, manifest.digest)
+
+    def manifest_digest(self, version: str) -> str | None:
+        """The digest that a tag stands for, without its content; None when there is none."""
+        call = Call("HEAD", self._path("manifests", version), f"looking for {version}", {"Accept": ", ".join(ACCEPTED)})
+        reply = self._send(call)
+        if reply.status == 404:
+            return None
+        self._expect(call, reply, 200)
+        told = reply.headers.get(_DIGEST_HEADER)
+        if told:
+            return told
+        manifest = self.get_manifest(version)
+        return manifest.digest if manifest else None
+
+    def put_manifest(self, version: str, manifest: Manifest) -> bool:
+        """Set a tag, or the manifest's own digest, and read it back; False when it was already so."""
+        if self.manifest_digest(version) == manifest.digest:
+            return False
+        call = Call(
+            "PUT",
+            self._path("manifests", version),
+            f"writing the manifest of {version}",
+            {"Content-Type": manifest.media_type},
+            lambda: manifest.data,
+        )
+        self._expect(call, self._send(call), 201, 200, 202)
+        held = self.manifest_digest(version)
+        if held != manifest.digest:
+            raise self._liar(f"the manifest of {version} just written", manifest.digest, held or "nothing")
+        return True
+
+    # --- blobs ------------------------------------------------------------------------------------------------
+
+    def blob_size(self, digest: str) -> int | None:
+        """The size in bytes of a blob that the repository has, -1 when it does not say; None when it has none."""
+        call = Call("HEAD", self._path("blobs", digest), f"looking for {digest[:19]}")
+        reply = self._send(call)
+        if reply.status == 404:
+            return None
+        self._expect(call, reply, 200)
+        told = reply.headers.get(_DIGEST_HEADER, digest)
+        if told != digest:
+            raise self._liar(f"the blob {digest}", digest, told)
+        length = reply.headers.get("Content-Length", "")
+        return int(length) if length.isdigit() else -1
+
+    def has_blob(self, blob: Blob) -> bool:
+        """Whether the repository has these bytes; another size under the digest is an upload that broke."""
+        return self.blob_size(blob.digest) in (blob.size, -1)
+
+    def get_blob(self, digest: str) -> bytes:
+        """A small blob, such as a configuration."""
+        call = Call("GET", self._path("blobs", digest), f"reading the blob {digest[:19]}")
+        reply = self._send(call)
+        self._expect(call, reply, 200)
+        if sha256(reply.body) != digest:
+            raise self._liar(f"the blob {digest}", digest, sha256(reply.body))
+        return reply.body
+
+    def fetch_blob(self, digest: str, into: BinaryIO) -> None:
+        """A blob of any size, into a file opened for reading and writing."""
+        call = Call("GET", self._path("blobs", digest), f"reading the blob {digest[:19]}", sink=into)
+        self._expect(call, self._send(call), 200)
+        found = _digest(into)
+        if found != digest:
+            raise self._liar(f"the blob {digest}", digest, found)
+
+    def put_blob(self, blob: Blob, opened: Callable[[], BinaryIO]) -> None:
+        """Send a blob whole and ask for it again; `opened` opens its bytes, anew for each try."""
+        call = Call("POST", self._path("blobs", "uploads/"), f"sending the blob {blob.digest[:19]}")
+        reply = self._transport.attempts(self.place, self._cancel, lambda: self._upload(call, blob, opened))
+        self._expect(call, reply, 201)
+        if not self.has_blob(blob):
+            raise self._liar(f"the blob {blob.digest} just sent", f"{blob.size} bytes", "something else")
+
+    def _upload(self, call: Call, blob: Blob, opened: Callable[[], BinaryIO]) -> Reply:
+        """One try: a session of its own, for what a broken one has taken cannot be known."""
+        started = self._transport.call(self.place, call, self._cancel)
+        if started.status != 202:
+            return started
+        where = started.headers.get("Location", "")
+        joined = f"{where}{'&' if '?' in where else '?'}{urlencode({'digest': blob.digest})}"
+        with opened() as content:
+            put = Call(
+                "PUT",
+                urljoin(started.url, joined),
+                call.doing,
+                {"Content-Type": "application/octet-stream"},
+                lambda: _Body(content, blob.size, self._cancel),
+            )
+            return self._transport.call(self.place, put, self._cancel)
+
+    def mount(self, blob: Blob, source: str) -> bool:
+        """Take a blob over from another repository of this registry; False when it does not let us."""
+        query = urlencode({"mount": blob.digest, "from": source})
+        call = Call("POST", f"{self._path('blobs', 'uploads/')}?{query}", f"taking {blob.digest[:19]} from {source}")
+        try:
+            # A registry that knows no mounting opens an upload; one that may not show us the source refuses.
+            return self._send(call).status == 201 and self.has_blob(blob)
+        except RegistryError:
+            return False
+
+    # --- tags -------------------------------------------------------------------------------------------------
+
+    def tags(self) -> tuple[str, ...]:
+        """Every tag, in the registry's order; none for a repository that it does not know."""
+        return tuple(tag for page in self._pages() for tag in page)
+
+    def _pages(self) -> Iterator[list[str]]:
+        path = f"{self._path('tags', 'list')}?{urlencode({'n': _PAGE})}"
+        seen: set[str] = set()
+        while path and path not in seen:
+            seen.add(path)
+            call = Call("GET", path, "listing tags")
+            reply = self._send(call)
+            if reply.status == 404 and is_absence(reply.headers, reply.body):
+                return
+            self._expect(call, reply, 200)
+            yield _tags_in(reply.body)
+            path = _next(reply)
+
+    # --- all of them ------------------------------------------------------------------------------------------
+
+    def _path(self, kind: str, last: str) -> str:
+        return f"/v2/{self.place.repository}/{kind}/{quote(last, safe=':/')}"
+
+    def _send(self, call: Call) -> Reply:
+        return self._transport.send(self.place, call, self._cancel)
+
+    def _expect(self, call: Call, reply: Reply, *statuses: int) -> None:
+        if reply.status not in statuses:
+            raise self._transport.refused(self.place, call, reply)
+
+    def _liar(self, what: str, expected: str, found: str) -> RegistryError:
+        return RegistryError(
+            f"{self}: {what} is not what its digest says: expected {expected}, found {found}",
+            hint="its storage, or something between here and there, changes content",
+        )
+
+
+class _Body:
+    """A file as a request's body: its length is known, and a stop ends it in the middle."""
+
+    def __init__(self, content: BinaryIO, size: int, cancel: Cancel) -> None:
+        content.seek(0)
+        self._content = content
+        self._size = size
+        self._cancel = cancel
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[bytes]:
+        while chunk := self.read(_CHUNK):
+            yield chunk
+
+    def read(self, size: int = -1) -> bytes:
+        stop_if(self._cancel)
+        return self._content.read(_CHUNK if size < 0 else size)
+
+    def tell(self) -> int:
+        return self._content.tell()
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._content.seek(offset, whence)
+
+
+def _digest(file: BinaryIO) -> str:
+    hasher = hashlib.sha256()
+    file.seek(0)
+    while chunk := file.read(_CHUNK):
+        hasher.update(chunk)
+    return f"sha256:{hasher.hexdigest()}"
+
+
+def opener(path: Path) -> Callable[[], BinaryIO]:
+    """What `put_blob` wants, for a file."""
+    return lambda: path.open("rb")
+
+
+def _tags_in(body: bytes) -> list[str]:
+    found = decode(body).get("tags")
+    return [str(tag) for tag in found] if isinstance(found, list) else []
+
+
+def _next(reply: Reply) -> str:
+    """The address of the next page, from ``Link: <…>; rel="next"`` (RFC 8288)."""
+    found = _NEXT.search(reply.headers.get("Link", ""))
+    return urljoin(reply.url, found[1]) if found else ""

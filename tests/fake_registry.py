@@ -1,0 +1,326 @@
+"""A registry in memory that misbehaves on demand, and an engine that exports images made by hand.
+
+`FakeRegistry` speaks the distribution API, counts requests and follows a script of faults;
+`FakeEngine` exports in the layouts of the engines that there are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import io
+import json
+import re
+import socket
+import ssl
+import tarfile
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import parse_qs, urlsplit
+
+from imgmake.ports import Image
+from tests.registries import Request, make_certificate
+
+
+def sha256(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+@dataclass
+class Fault:
+    """The next `times` requests that match get this: a status with headers, or a dropped connection (status 0).
+
+    `body` answers in place of the real content, with the real headers (a lie).
+    """
+
+    method: str
+    path: str  # searched for as a regular expression
+    status: int = 0
+    times: int = 1
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+
+
+class FakeRegistry:
+    """The distribution API in memory, on 127.0.0.1. `token`: ask for a bearer token, which `tokens` are given out."""
+
+    def __init__(self, *, token: bool = False, mounts: bool = True) -> None:
+        self.blobs: dict[tuple[str, str], bytes] = {}
+        self.manifests: dict[tuple[str, str], tuple[str, bytes]] = {}
+        self.faults: list[Fault] = []
+        self.requests: list[Request] = []
+        self.authorizations: list[str] = []
+        self.forms: list[dict[str, list[str]]] = []
+        self.token = token
+        self.mounts = mounts
+        self.page = 1000
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self.host = f"127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> FakeRegistry:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def secure(self, home: Path) -> Path:
+        """Speak TLS from now on; the authority's certificate."""
+        authority = make_certificate(home)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(home / "server.crt", home / "server.key")
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
+        return authority
+
+    def writes(self) -> list[Request]:
+        return [one for one in self.requests if one.method in {"PUT", "POST", "PATCH"}]
+
+    def put(self, repository: str, version: str, content: dict[str, Any]) -> str:
+        data = json.dumps(content).encode()
+        for name in (version, sha256(data)):
+            self.manifests[repository, name] = (content["mediaType"], data)
+        return sha256(data)
+
+    def put_blob(self, repository: str, data: bytes) -> str:
+        self.blobs[repository, sha256(data)] = data
+        return sha256(data)
+
+    def tags(self, repository: str) -> list[str]:
+        return sorted(version for name, version in self.manifests if name == repository and ":" not in version)
+
+
+def _handler(registry: FakeRegistry) -> type[BaseHTTPRequestHandler]:
+    class Handler(_Handler):
+        pass
+
+    Handler.registry = registry
+    return Handler
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    registry: FakeRegistry
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def handle(self) -> None:
+        with contextlib.suppress(OSError):  # a handshake that was only a question
+            super().handle()
+
+    def do_GET(self) -> None:
+        self._serve()
+
+    do_HEAD = do_PUT = do_POST = do_GET  # noqa: N815
+
+    def _serve(self) -> None:
+        self.sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.override: bytes | None = None
+        self.registry.authorizations.append(self.headers.get("Authorization", ""))
+        fault = self._fault()
+        if fault and fault.body is None:
+            self._fail(fault)
+            return
+        self.override = fault.body if fault else None
+        self._dispatch()
+
+    def _fault(self) -> Fault | None:
+        for fault in self.registry.faults:
+            if fault.times and fault.method == self.command and re.search(fault.path, self.path):
+                fault.times -= 1
+                return fault
+        return None
+
+    def _fail(self, fault: Fault) -> None:
+        if fault.status:
+            self._reply(fault.status, b"", fault.headers)
+            return
+        self.registry.requests.append(Request(self.command, self.path, 0))
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
+
+    def _dispatch(self) -> None:
+        url = urlsplit(self.path)
+        query = parse_qs(url.query)
+        if url.path == "/token":
+            self._give_token(query)
+            return
+        if self.registry.token and not self.headers.get("Authorization", "").startswith("Bearer "):
+            self._ask_for_token(url.path)
+            return
+        for pattern, serve in (
+            (r"/v2/(.+)/manifests/(.+)", self._manifests),
+            (r"/v2/(.+)/blobs/uploads/(.*)", self._uploads),
+            (r"/v2/(.+)/blobs/(.+)", self._blobs),
+            (r"/v2/(.+)/tags/(list)", self._tags),
+        ):
+            found = re.fullmatch(pattern, url.path)
+            if found:
+                serve(found[1], found[2], query)
+                return
+        self._reply(404, b"<html>no such page</html>")
+
+    def _give_token(self, query: dict[str, list[str]]) -> None:
+        form = parse_qs(self.sent.decode()) or query
+        self.registry.forms.append(form)
+        self._reply(200, json.dumps({"token": f"for {' '.join(form.get('scope', []))}"}).encode())
+
+    def _ask_for_token(self, path: str) -> None:
+        name = path.removeprefix("/v2/").rsplit("/", 2)[0].removesuffix("/blobs")
+        actions = "pull" if self.command in {"GET", "HEAD"} else "pull,push"
+        realm = f'realm="http://{self.registry.host}/token",service="fake",scope="repository:{name}:{actions}"'
+        self._reply(401, _errors("UNAUTHORIZED"), {"WWW-Authenticate": f"Bearer {realm}"})
+
+    def _manifests(self, name: str, version: str, query: dict[str, list[str]]) -> None:
+        if self.command == "PUT":
+            kind = self.headers.get("Content-Type", "")
+            for key in (version, sha256(self.sent)):
+                self.registry.manifests[name, key] = (kind, self.sent)
+            self._reply(201, b"", {"Docker-Content-Digest": sha256(self.sent)})
+            return
+        if (name, version) not in self.registry.manifests:
+            self._reply(404, _errors("MANIFEST_UNKNOWN"))
+            return
+        kind, data = self.registry.manifests[name, version]
+        self._reply(200, data, {"Content-Type": kind, "Docker-Content-Digest": sha256(data)})
+
+    def _uploads(self, name: str, session: str, query: dict[str, list[str]]) -> None:
+        if self.command == "PUT":
+            digest = query["digest"][0]
+            ok = sha256(self.sent) == digest
+            if ok:
+                self.registry.blobs[name, digest] = self.sent
+            self._reply(201 if ok else 400, b"" if ok else _errors("DIGEST_INVALID"))
+            return
+        source = (query.get("from", [""])[0], query.get("mount", [""])[0])
+        if self.registry.mounts and source in self.registry.blobs:
+            self.registry.blobs[name, source[1]] = self.registry.blobs[source]
+            self._reply(201, b"")
+            return
+        self._reply(202, b"", {"Location": f"/v2/{name}/blobs/uploads/session?state=x"})
+
+    def _blobs(self, name: str, digest: str, query: dict[str, list[str]]) -> None:
+        data = self.registry.blobs.get((name, digest))
+        if data is None:
+            self._reply(404, _errors("BLOB_UNKNOWN"))
+            return
+        self._reply(200, data, {"Docker-Content-Digest": digest})
+
+    def _tags(self, name: str, _: str, query: dict[str, list[str]]) -> None:
+        tags = self.registry.tags(name)
+        if not tags:
+            self._reply(404, _errors("NAME_UNKNOWN"))
+            return
+        after = [tag for tag in tags if tag > query.get("last", [""])[0]]
+        page = after[: self.registry.page]
+        more = {"Link": f'</v2/{name}/tags/list?last={page[-1]}&n=2>; rel="next"'} if len(after) > len(page) else {}
+        self._reply(200, json.dumps({"name": name, "tags": page}).encode(), more)
+
+    def _reply(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        self.registry.requests.append(Request(self.command, self.path, status))
+        body = body if self.override is None else self.override
+        self.send_response(status)
+        for key, value in (headers or {}).items():
+            self.send_header(key, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+
+def _errors(code: str) -> bytes:
+    return json.dumps({"errors": [{"code": code, "message": code.lower().replace("_", " ")}]}).encode()
+
+
+# --- images made by hand --------------------------------------------------------------------------------------
+
+
+class FakeEngine:
+    """Exports images as engines do: ``archive`` (20.10), ``oci`` (25), ``containerd`` (packed, ID of an index)."""
+
+    def __init__(self, layout: str = "archive") -> None:
+        self.layout = layout
+        self.exports = 0
+        self._tars: dict[str, bytes] = {}
+
+    def image(self, *files: str, architecture: str = "amd64", labels: dict[str, str] | None = None) -> Image:
+        """An image with one layer for each text."""
+        layers = [layer(text) for text in files]
+        config = {
+            "architecture": architecture,
+            "os": "linux",
+            "config": {"Labels": labels or {}},
+            "rootfs": {"type": "layers", "diff_ids": [sha256(one) for one in layers]},
+        }
+        data = json.dumps(config).encode()
+        id_, members = getattr(self, f"_{self.layout}")(data, layers, architecture)
+        self._tars[id_] = _tar(members)
+        ids = tuple(sha256(one) for one in layers)
+        return Image(id_, "linux", architecture, layers=ids, config={"Labels": labels or {}})
+
+    @contextlib.contextmanager
+    def export(self, image_id: str) -> Iterator[BinaryIO]:
+        self.exports += 1
+        yield io.BytesIO(self._tars[image_id])
+
+    def truncate(self, image: Image, size: int) -> None:
+        self._tars[image.id] = self._tars[image.id][:size]
+
+    @staticmethod
+    def _archive(config: bytes, layers: Sequence[bytes], _: str) -> tuple[str, dict[str, bytes]]:
+        members = {f"{sha256(config)[7:]}.json": config}
+        members |= {f"{index:064}/layer.tar": one for index, one in enumerate(layers)}
+        return sha256(config), members
+
+    @staticmethod
+    def _oci(config: bytes, layers: Sequence[bytes], _: str) -> tuple[str, dict[str, bytes]]:
+        return sha256(config), {f"blobs/sha256/{sha256(one)[7:]}": one for one in (*layers, config)}
+
+    @staticmethod
+    def _containerd(config: bytes, layers: Sequence[bytes], architecture: str) -> tuple[str, dict[str, bytes]]:
+        packed = [gzip.compress(one, mtime=1) for one in layers]
+        kind = "application/vnd.oci.image"
+        manifest = _json(
+            schemaVersion=2,
+            mediaType=f"{kind}.manifest.v1+json",
+            config=_descriptor(f"{kind}.config.v1+json", config),
+            layers=[_descriptor(f"{kind}.layer.v1.tar+gzip", one) for one in packed],
+        )
+        entry = _descriptor(f"{kind}.manifest.v1+json", manifest)
+        entry["platform"] = {"os": "linux", "architecture": architecture}
+        absent = {**_descriptor(f"{kind}.manifest.v1+json", b"other"), "platform": {"os": "linux", "architecture": "x"}}
+        index = _json(schemaVersion=2, mediaType=f"{kind}.index.v1+json", manifests=[absent, entry])
+        blobs = sorted((*packed, config, manifest, index), key=sha256)
+        return sha256(index), {f"blobs/sha256/{sha256(one)[7:]}": one for one in blobs}
+
+
+def layer(text: str) -> bytes:
+    """A tar with one file."""
+    return _tar({"file": text.encode()})
+
+
+def _json(**content: Any) -> bytes:
+    return json.dumps(content).encode()
+
+
+def _descriptor(kind: str, data: bytes) -> dict[str, Any]:
+    return {"mediaType": kind, "digest": sha256(data), "size": len(data)}
+
+
+def _tar(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
