@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
+from pydantic import Field as PydanticField
 
 from imgmake.errors import Place
 
@@ -122,11 +123,15 @@ class PublishRule(Rule):
 
 
 class Variable(Frozen):
-    """A declared variable. `value` is None while it is late: required and not given, secret, or by command."""
+    """A declared variable. `value` is None while it is not known: required and not given, or by command.
+
+    A secret that was given has its value here, and only here: rules hold ``${NAME}``.
+    A metadata name is among the variables only when it was given from outside, such as ``BUILD_ID=x``.
+    """
 
     name: str
     place: Place
-    value: str | None = None
+    value: str | None = PydanticField(default=None, repr=False)
     origin: str = "default"  # "command line", "environment", "default", "command", "required"
     default: Any = None  # str | Command | None
     choices: tuple[str, ...] = ()
@@ -141,7 +146,7 @@ class Pipeline(Frozen):
     rules: tuple[Rule, ...]
     variables: Mapping[str, Variable] = {}
     default: str | None = None
-    pipefiles: tuple[str, ...] = ()  # from the root, the main one first
+    pipefiles: tuple[str, ...] = ()  # from the root, the main one first; then the repository's modules they import
 
 
 class Field(NamedTuple):
