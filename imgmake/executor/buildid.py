@@ -1,0 +1,97 @@
+"""The BUILD_ID of a run: given, kept while every asked image is up to date, or new; decided once, when first needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from imgmake import metadata
+from imgmake.errors import EngineUnavailable, ImgmakeError
+from imgmake.executor.judge import Judge
+from imgmake.executor.run import Run
+from imgmake.graph import Node
+from imgmake.imagerule import context_folder
+from imgmake.model import ImageRule, PublishRule
+
+
+class BuildIds:
+    """Decides the BUILD_ID, and says where it came from."""
+
+    def __init__(self, run: Run, judge: Judge) -> None:
+        self._run = run
+        self._judge = judge
+        self.decided: str | None = None
+        self.how = ""
+
+    def get(self) -> str:
+        """The BUILD_ID of this run."""
+        with self._run.signals.lock:
+            if self.decided is None:
+                self.decided, self.how = self._decide()
+                self._run.world.reporter.note(f"BUILD_ID {self.decided} ({self.how})")
+            return self.decided
+
+    def _decide(self) -> tuple[str, str]:
+        known = [self._known(node) for node in self._asked()]
+        if known and all(known):
+            kept = metadata.shared([found for found in known if found])
+            if kept is not None:
+                return kept, "as before: every image is up to date"
+        return self._new(), "new"
+
+    def _asked(self) -> list[Node]:
+        """The images among what was asked; where none is, all of them: their BUILD_ID is the tree's."""
+        nodes = [self._run.node(name) for name in self._run.graph.order]
+        images = [node for node in nodes if isinstance(node.rule, ImageRule)]
+        asked = [node for node in images if node.id in self._run.wanted]
+        own = [node for node in asked or images if node.id == node.rule.target]
+        return [node for node in own if node.id not in self._run.pinned]
+
+    def _known(self, node: Node) -> Mapping[str, float] | None:
+        """BUILD_IDs of an up-to-date image, here or in the registry that it is published to; None when stale."""
+        settled = self._run.images.get(node.id) if node.id in self._run.settled else None
+        if settled is None:
+            forecast = self._judge.forecast(node)
+            if forecast.stale or not forecast.judgement.detail:
+                return self._published(node)
+            settled = forecast.judgement.detail.fresh
+        image, seal = settled
+        return self._judge.images.build_ids(node, image, seal) if seal else {}
+
+    def _published(self, node: Node) -> Mapping[str, float] | None:
+        for name in self._run.wanted:
+            rule = self._run.node(name).rule
+            if isinstance(rule, PublishRule) and any(image is node.rule for image in rule.images):
+                try:
+                    return self._judge.publishing.build_ids(self._run.node(name)) or None
+                except ImgmakeError:
+                    return None
+        return None
+
+    def _new(self) -> str:
+        run = self._run
+        short = run.world.git.short() or "unknown"
+        return metadata.unused(run.world.clock.now(), short, dirty(run), self._in_use)
+
+    def _in_use(self, build_id: str) -> bool:
+        try:
+            engine = self._run.world.engine()
+            for node in self._asked():
+                assert isinstance(node.rule, ImageRule)
+                for tag in node.rule.tags:
+                    name = self._run.values.expand(tag, extra={"BUILD_ID": build_id})
+                    if "${BUILD_ID}" in tag and engine.image(name) is not None:
+                        return True
+        except EngineUnavailable:
+            return False
+        return False
+
+
+def dirty(run: Run) -> bool:
+    """Whether tracked files differ, or untracked, unignored files lie in a build context."""
+    if run.world.git.dirty():
+        return True
+    untracked = run.world.git.untracked()
+    if not untracked:
+        return False
+    folders = {context_folder(rule) for rule in run.pipeline.rules if isinstance(rule, ImageRule)}
+    return any(not folder or path.startswith(f"{folder}/") for path in untracked for folder in folders)

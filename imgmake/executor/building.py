@@ -1,0 +1,200 @@
+"""Building an image: bases resolved once and used by ID, content by a builder, then the stamp, then the tags."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections.abc import Iterator, Mapping
+
+from imgmake import dockerfile, stamp
+from imgmake.errors import BuildError, EngineUnavailable
+from imgmake.executor.images import Images, groups
+from imgmake.executor.origins import Origins
+from imgmake.executor.reading import Reader, Reading, secret_id
+from imgmake.executor.run import Run
+from imgmake.fingerprint import digest
+from imgmake.freshness import short
+from imgmake.graph import Node
+from imgmake.imagerule import context_folder, dockerfile_path, join, label_keys, secret_path
+from imgmake.metadata import NAMES
+from imgmake.model import ImageRule
+from imgmake.ports import BuildRequest, Image, Output
+from imgmake.stamp import Stamp
+
+_STAMPED = ("BUILD_ID", "BUILD_DATE", "VCS_REF", "VCS_URL")
+_PINS = itertools.count()
+
+
+class Building:
+    """Builds one image rule's node."""
+
+    def __init__(self, run: Run, reader: Reader, images: Images) -> None:
+        self._run = run
+        self._reader = reader
+        self._origins = Origins(reader)
+        self._images = images
+
+    def lines(self, node: Node) -> tuple[str, ...]:
+        """The docker lines that a build comes to, for a dry run: nothing is pinned, nothing is pulled."""
+        rule = node.rule
+        assert isinstance(rule, ImageRule)
+        builder = self._run.world.builder(rule.builder)
+        reading = self._reader.read(node, None, builder.family)
+        request = self._request(node, rule, reading, {}, self._images.tags(node, None, digest(reading.fields)))
+        return (builder.line(request),)
+
+    def perform(self, node: Node, output: Output) -> None:
+        """Build, stamp, tag, record. Raises BuildError, Refused, EngineError."""
+        run, rule = self._run, node.rule
+        assert isinstance(rule, ImageRule)
+        engine, builder = run.world.engine(), run.world.builder(rule.builder)
+        with run.signals.lock:
+            reading = self._reader.read(node, None, builder.family)
+            tags = self._images.tags(node, None, digest(reading.fields))
+            self._guard(node, tags)
+        bases = self._bases(node, rule, reading, output)
+        with self._pinned(node, reading, bases) as pins:
+            request = self._request(node, rule, reading, pins, tags)
+            output.command(builder.line(request))
+            built = builder.build(request, output=output, cancel=run.signals.cancel)
+        run.signals.check()
+        image = engine.image(built)
+        if image is None:
+            raise BuildError(f"{builder.name} says that it built {short(built)}, which the engine does not have")
+        with run.signals.lock:
+            sealed, seal = self._stamp(node, rule, reading, image, bases, builder.family)
+            for tag in tags:
+                engine.tag(sealed.id, tag)
+            run.images[node.id] = (sealed, seal)
+            self._images.remember(node, sealed, seal, reading.fields)
+        if builder.family == "buildkit" and sealed.id != image.id:
+            engine.remove(image.id)  # BuildKit's cache is apart; the classic builder's is the image itself
+        output.note(f"built {short(sealed.id)}" + (f" as {', '.join(tags)}" if tags else ""))
+
+    def _guard(self, node: Node, tags: tuple[str, ...]) -> None:
+        holders = [(tag, self._run.world.engine().image(tag)) for tag in tags]
+        self._images.guard(node, [(tag, holder.id) for tag, holder in holders if holder is not None])
+
+    # --- bases ----------------------------------------------------------------------------------------------
+
+    def _bases(self, node: Node, rule: ImageRule, reading: Reading, output: Output) -> Mapping[str, Image]:
+        """Every image that the build starts from or copies from, by the reference that the Dockerfile gives."""
+        found: dict[str, Image] = {}
+        for use in reading.analysis.images:
+            if use.reference not in found:
+                found[use.reference] = self._base(node, rule, use.reference, output)
+        return found
+
+    def _base(self, node: Node, rule: ImageRule, reference: str, output: Output) -> Image:
+        run = self._run
+        made = run.rule_of(reference)
+        if made is not None and made is not rule:
+            return run.images[run.image_node(made, node.platform)][0]
+        here = run.external(reference)
+        if here is None or rule.pull or not _runs_on(here, self._reader.platform(node)):
+            here = run.world.engine().pull(
+                reference, platform=node.platform, output=output, cancel=run.signals.cancel
+            )
+            run.learn(reference, here)
+        return here
+
+    @contextlib.contextmanager
+    def _pinned(self, node: Node, reading: Reading, bases: Mapping[str, Image]) -> Iterator[Mapping[str, str]]:
+        """Names of our own for the bases, as no builder takes a local image by ID: nobody else moves these."""
+        engine = self._run.world.engine()
+        pins = {ref: f"imgmake-pin:{image.id[7:19]}-{os.getpid()}-{next(_PINS)}" for ref, image in bases.items()}
+        try:
+            for reference, pin in pins.items():
+                engine.tag(bases[reference].id, pin)
+            yield pins
+        finally:
+            for pin in pins.values():
+                with contextlib.suppress(EngineUnavailable):
+                    engine.untag(pin)
+
+    # --- the request ----------------------------------------------------------------------------------------
+
+    def _request(
+        self, node: Node, rule: ImageRule, reading: Reading, pins: Mapping[str, str], tags: tuple[str, ...]
+    ) -> BuildRequest:
+        expand = self._run.values.expand
+        reads = None if reading.analysis.whole_context else reading.analysis.reads
+        return BuildRequest(
+            context=lambda: reading.context.tar(reading.context.files(reads)),
+            context_dir=context_folder(rule) or ".",
+            dockerfile=dockerfile.pin(reading.text, reading.analysis, pins) if pins else reading.text,
+            dockerfile_name=dockerfile_path(rule),
+            stage=expand(rule.stage) if rule.stage else None,
+            build_args=self._arguments(node, rule, reading),
+            platform=node.platform,
+            labels={key: expand(value) for key, value in rule.labels.items()},
+            secrets=dict(self._secret(rule, secret) for secret in rule.secrets),
+            contexts={name: self._named_context(node, rule, given) for name, given in rule.contexts.items()},
+            options=tuple(expand(option) for option in rule.options),
+            no_cache=self._run.settings.wish.always,
+            tags=tags,
+        )
+
+    def _arguments(self, node: Node, rule: ImageRule, reading: Reading) -> Mapping[str, str]:
+        found = dict(reading.arguments)
+        if "FINGERPRINT" in reading.analysis.label_only:
+            found["FINGERPRINT"] = digest(reading.fields)
+        return found
+
+    def _secret(self, rule: ImageRule, secret: str) -> tuple[str, str]:
+        path = secret_path(secret)
+        if path is None:
+            pairs = dict(part.partition("=")[::2] for part in secret.split(","))
+            return secret_id(secret), f"env={pairs.get('env') or pairs.get('id', '')}"
+        return secret_id(secret), f"src={self._run.path(join(rule.base, path))}"
+
+    def _named_context(self, node: Node, rule: ImageRule, given: object) -> str:
+        if isinstance(given, ImageRule):
+            return f"docker-image://{self._run.image_id(given, node.platform) or given.tags[0]}"
+        text = self._run.values.expand(str(given))
+        return text if "://" in text else str(self._run.path(join(rule.base, text)))
+
+    # --- the stamp ------------------------------------------------------------------------------------------
+
+    def _stamp(
+        self, node: Node, rule: ImageRule, reading: Reading, image: Image, bases: Mapping[str, Image], family: str
+    ) -> tuple[Image, Stamp]:
+        run = self._run
+        metadata = self._metadata(reading)
+        taken = label_keys(rule, reading.analysis.labels)
+        base = reading.analysis.base
+        labels, remove = stamp.labels(
+            metadata=metadata,
+            title=rule.target,
+            base_name=base or "",
+            base_digest=_digest_of(bases[base]) if base in bases else "",
+            taken=taken,
+        )
+        volatile = {key for key, value in rule.labels.items() if run.values.names(value) & set(NAMES)}
+        managed = frozenset(labels) | remove | reading.analysis.volatile_labels | volatile
+        seal = Stamp(
+            fingerprint=digest(reading.fields),
+            origin=self._origins.of(node.id),
+            content=stamp.content_id(image, managed),
+            bases=tuple((ref, base.id) for ref, base in bases.items() if run.rule_of(ref) in (None, rule)),
+            metadata=metadata,
+            managed=tuple(sorted(managed)),
+            groups=groups(reading.fields),
+            time=run.world.clock.now(),
+        )
+        sealed = run.world.engine().relabel(image, labels={**labels, stamp.LABEL: seal.to_label()}, remove=remove)
+        return sealed, seal
+
+    def _metadata(self, reading: Reading) -> Mapping[str, str]:
+        used = {name for name in NAMES if name in reading.arguments and name != "FINGERPRINT"}
+        return {name: self._run.values.get(name) for name in sorted({*_STAMPED, *used})}
+
+
+def _runs_on(image: Image, platform: str) -> bool:
+    return platform.split("/")[:2] == [image.os, image.architecture]
+
+
+def _digest_of(image: Image) -> str:
+    """The digest under which a registry knows the base; the engine's own ID where none does."""
+    return next((digest.partition("@")[2] for digest in image.digests), image.id)

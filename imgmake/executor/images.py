@@ -1,0 +1,274 @@
+"""Images: judged by the stamp of the rule's image in the engine; stale, stamped and tagged are three questions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from imgmake import freshness, stamp
+from imgmake.errors import EngineUnavailable, Refused
+from imgmake.executor.reading import Reader, Reading
+from imgmake.executor.run import Judgement, Run
+from imgmake.fingerprint import differences, digest
+from imgmake.freshness import FORCED, Candidate, judge_image
+from imgmake.graph import Node
+from imgmake.model import Field, ImageRule, Reason, Verdict
+from imgmake.ports import Image
+from imgmake.references import match_build_id, normalise, repository
+from imgmake.stamp import Stamp
+
+Stamped = tuple[Image, Stamp]
+_GROUPS = {"instruction": "the Dockerfile's instructions", "argument": "build arguments", "file": "files of the context"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What judging an image found: the rule's image when it is up to date, and the newest one in any case."""
+
+    fresh: Stamped | None = None
+    newest: Stamped | None = None
+
+
+class Images:
+    """Judges image rules and moves their tags; `imgmake.executor.building` builds."""
+
+    def __init__(self, run: Run, reader: Reader) -> None:
+        self._run = run
+        self._reader = reader
+
+    # --- judging --------------------------------------------------------------------------------------------
+
+    def judge(self, node: Node) -> Judgement:
+        """Whether a build would give anything else than what is there. Asks the engine; never builds, never tags."""
+        rule = node.rule
+        assert isinstance(rule, ImageRule)
+        candidates = self._candidates(node, rule)
+        readings: dict[str, Reading] = {}
+        rejected: list[tuple[Reason, ...]] = []
+        for image, seal in candidates:
+            reading = self._reading(readings, node, seal)
+            reasons = self._reasons(node, rule, seal, reading)
+            if not reasons:
+                return Judgement(self._wished(reading.fields), reading.fields, Found((image, seal), (image, seal)))
+            rejected.append(reasons)
+        newest = candidates[0] if candidates else None
+        reading = self._reading(readings, node, newest[1] if newest else None)
+        verdict = Verdict(self._explain(node, newest, reading, rejected))
+        return Judgement(verdict, reading.fields, Found(None, newest))
+
+    def _wished(self, fields: Sequence[Field]) -> Verdict:
+        wish = self._run.settings.wish
+        return Verdict((FORCED,) if wish.always else wish.what_if(fields))
+
+    def _reading(self, known: dict[str, Reading], node: Node, seal: Stamp | None) -> Reading:
+        family = self.family(node, seal)
+        metadata = dict(seal.metadata) if seal else {}
+        key = repr((sorted(metadata.items()), family))
+        if key not in known:
+            known[key] = self._reader.read(node, metadata, family)
+        return known[key]
+
+    def family(self, node: Node, seal: Stamp | None) -> str:
+        """The kind of builder to judge by: the forced one, else the one that built the image.
+
+        An image is not stale because the machine could now choose another builder; one that the user
+        forces is another matter.
+        """
+        rule = node.rule
+        forced = (rule.builder if isinstance(rule, ImageRule) else None) or self._run.settings.forced_builder
+        if forced:
+            return "classic" if forced == "classic" else "buildkit"
+        return (seal.groups.get("builder") if seal else None) or "buildkit"
+
+    def _candidates(self, node: Node, rule: ImageRule) -> list[Stamped]:
+        """Images that could be the rule's, the likeliest first: stamped, and recorded or in its repositories."""
+        engine = self._run.world.engine()
+        recorded = self._recorded(node)
+        found = {image.id: image for image in engine.images(sorted(self._repositories(rule)))}
+        if recorded and recorded not in found and (image := engine.image(recorded)) is not None:
+            found[image.id] = image
+        sealed = [(image, seal) for image in found.values() if (seal := stamp.read(image)) is not None]
+        platform = self._reader.platform(node).split("/")
+        sealed = [one for one in sealed if [one[0].os, one[0].architecture] == platform[:2]]
+        return sorted(sealed, key=lambda one: (one[0].id == recorded, one[1].time), reverse=True)
+
+    def _recorded(self, node: Node) -> str:
+        record = self._run.world.state.record(node.id)
+        return next((f.value for f in record.outputs if f.kind == "image"), "") if record else ""
+
+    def _repositories(self, rule: ImageRule) -> set[str]:
+        return {repository(self._run.values.expand_known(tag)) for tag in rule.tags}
+
+    def _reasons(self, node: Node, rule: ImageRule, seal: Stamp, reading: Reading) -> tuple[Reason, ...]:
+        run = self._run
+        dirty = seal.metadata.get("BUILD_ID", "").endswith("-dirty")
+        fingerprint = seal.fingerprint if self._as_old(reading, seal) else digest(reading.fields)
+        return judge_image(
+            Candidate(
+                fingerprint=seal.fingerprint,
+                time=seal.time,
+                build_id=seal.metadata.get("BUILD_ID", "") if run.settings.build_id is None else "",
+                revision=seal.metadata.get("VCS_REF", ""),
+                moved=tuple(self._moved(rule, seal)),
+            ),
+            fingerprint=fingerprint,
+            now=run.world.clock.now(),
+            max_age=rule.max_age,
+            clean=dirty and not run.dirty(),
+            revision=run.world.git.revision() if dirty else "",
+        )
+
+    def _as_old(self, reading: Reading, seal: Stamp) -> bool:
+        """Whether -o disregards something that this image reads: then its groups without files must agree."""
+        wish = self._run.settings.wish
+        if not any(field.name in wish.old for field in reading.fields):
+            return False
+        now = groups(reading.fields)
+        return all(now.get(kind) == value for kind, value in seal.groups.items() if kind not in ("file", "image"))
+
+    def _moved(self, rule: ImageRule, seal: Stamp) -> Iterator[tuple[str, str, str]]:
+        for reference, then in seal.bases:
+            now = self._base_now(rule, reference)
+            if then and now and now != then:
+                yield reference, then, now
+
+    def _base_now(self, rule: ImageRule, reference: str) -> str:
+        """The image that the engine (with ``pull=True`` the registry) holds under the name; empty: unknown."""
+        if rule.pull:
+            remote = self._run.world.registry().resolve(reference)
+            ids = [image.id for image in remote.images] if remote else []
+            here = self._run.external(reference)
+            return here.id if here and here.id in ids else next(iter(ids), "")
+        image = self._run.external(reference)
+        return image.id if image else ""
+
+    def _explain(
+        self, node: Node, newest: Stamped | None, reading: Reading, rejected: Sequence[tuple[Reason, ...]]
+    ) -> tuple[Reason, ...]:
+        """Every reason that can be told: from the record, else from the stamp's groups, else that it is missing."""
+        wish = self._run.settings.wish
+        reasons: list[Reason] = [FORCED] if wish.always else []
+        record = self._run.world.state.record(node.id)
+        if newest is None:
+            text = "the image is missing from the engine" if record else "it has not been built here before"
+            reasons.append(Reason(text, "missing" if record else "new"))
+        reasons += wish.what_if(reading.fields)
+        if record is not None:
+            reasons += differences(record.fields, reading.fields)
+        elif newest is not None and rejected and freshness.codes(rejected[0]) == {"changed"}:
+            reasons += _group_reasons(newest[1], reading)
+        for found in rejected[:1]:
+            reasons += [reason for reason in found if reason.code != "changed"]
+        return tuple(reasons) or (rejected[0] if rejected else (Reason("its inputs changed"),))
+
+    # --- tagging --------------------------------------------------------------------------------------------
+
+    def tags(self, node: Node, seal: Stamp | None, fingerprint: str = "") -> tuple[str, ...]:
+        """The rule's tags, expanded with the present BUILD_ID; other platforms' nodes have none of their own."""
+        rule = node.rule
+        assert isinstance(rule, ImageRule)
+        if node.id != rule.target:
+            return ()
+        known = {"FINGERPRINT": (fingerprint or (seal.fingerprint if seal else ""))[:12]}
+        return tuple(self._run.values.expand(tag, extra=known) for tag in rule.tags)
+
+    def untagged(self, node: Node, image: Image, seal: Stamp | None) -> tuple[tuple[str, str], ...]:
+        """Tags that do not name `image` yet, each with the ID of its present holder or nothing."""
+        names = set(image.tags)
+        wanted = [tag for tag in self.tags(node, seal) if _familiar_in(tag, names) is None]
+        holders = [(tag, self._run.world.engine().image(tag)) for tag in wanted]
+        return tuple((tag, holder.id if holder else "") for tag, holder in holders if not holder or holder.id != image.id)
+
+    def guard(self, node: Node, moves: Iterable[tuple[str, str]]) -> None:
+        """A tag that holds a BUILD_ID never moves to other content. Raises Refused."""
+        rule = node.rule
+        assert isinstance(rule, ImageRule)
+        if self._run.settings.wish.always:
+            return
+        for tag, holder in moves:
+            if holder and self._holds_build_id(rule, tag):
+                raise Refused(
+                    f"{tag} is {freshness.short(holder)}, and {rule.target!r} is another image now: "
+                    "a tag with a BUILD_ID never moves",
+                    place=rule.place,
+                    hint="give another BUILD_ID (or none), or build it anew under this one with -B",
+                )
+
+    def _holds_build_id(self, rule: ImageRule, tag: str) -> bool:
+        return any("${BUILD_ID}" in t and match_build_id(self._run.values.expand_known(t), tag) for t in rule.tags)
+
+    def settle(self, node: Node, judgement: Judgement) -> tuple[str, ...]:
+        """The image is up to date: give it the present tags, remember it. Returns the tags that were set."""
+        run = self._run
+        image, seal = judgement.detail.fresh
+        run.images[node.id] = (image, seal)
+        moves = self.untagged(node, image, seal)
+        self.guard(node, moves)
+        if run.settings.dry:
+            return tuple(tag for tag, _ in moves)
+        for tag, _ in moves:
+            run.world.engine().tag(image.id, tag)
+        self.remember(node, image, seal, judgement.fields)
+        return tuple(tag for tag, _ in moves)
+
+    def remember(self, node: Node, image: Image, seal: Stamp, fields: Sequence[Field]) -> None:
+        """Record the image, and under which BUILD_ID it goes now."""
+        from imgmake.ports import Record
+
+        state = self._run.world.state
+        if state.read_only:
+            return
+        record = state.record(node.id)
+        outputs = (Field("image", "id", image.id),)
+        if record is None or record.outputs != outputs or record.fields != tuple(fields):
+            state.commit(node.id, Record(tuple(fields), outputs, seal.time))
+        if (build_id := self._run.build_id_if_known()) and build_id not in state.builds(image.id):
+            state.add_build(image.id, build_id, self._run.world.clock.now())
+
+    # --- BUILD_IDs ------------------------------------------------------------------------------------------
+
+    def build_ids(self, node: Node, image: Image, seal: Stamp) -> Mapping[str, float]:
+        """BUILD_IDs under which an image is known, with the time of each where it is known."""
+        rule = node.rule
+        assert isinstance(rule, ImageRule)
+        times = self._run.world.state.builds(image.id)
+        known = [self._run.values.expand_known(tag) for tag in rule.tags]
+        found = {b for tag in image.tags for template in known if (b := match_build_id(template, tag)) is not None}
+        own = seal.metadata.get("BUILD_ID")
+        if not found and own:
+            found = {own}
+        return {name: times.get(name, seal.time if name == own else 0.0) for name in found}
+
+    def under_build_id(self, node: Node) -> Stamped | None:
+        """The image that bears this rule's tag with the present BUILD_ID, if the engine has one."""
+        rule = node.rule
+        assert isinstance(rule, ImageRule)
+        for tag in rule.tags:
+            if "${BUILD_ID}" in tag:
+                try:
+                    image = self._run.world.engine().image(self._run.values.expand(tag))
+                except EngineUnavailable:
+                    return None
+                if image is not None:
+                    return image, stamp.read(image) or Stamp(fingerprint="", content=image.id)
+        return None
+
+
+def _familiar_in(tag: str, names: set[str]) -> str | None:
+    wanted = normalise(tag)
+    return next((name for name in names if normalise(name) == wanted), None)
+
+
+def groups(fields: Iterable[Field]) -> dict[str, str]:
+    """A short digest of each kind of field, as a stamp keeps them; the builder's family in full."""
+    kinds: dict[str, list[Field]] = {}
+    for field in fields:
+        kinds.setdefault("file" if field.kind in ("file", "folder", "link") else field.kind, []).append(field)
+    found = {kind: digest(members)[:12] for kind, members in kinds.items()}
+    return found | {"builder": kinds["builder"][0].value} if "builder" in kinds else found
+
+
+def _group_reasons(seal: Stamp, reading: Reading) -> list[Reason]:
+    now = groups(reading.fields)
+    changed = [kind for kind in {*now, *seal.groups} if now.get(kind) != seal.groups.get(kind)]
+    return [Reason(f"{_GROUPS.get(kind, kind)} changed (no record tells which)") for kind in sorted(changed)]

@@ -1,0 +1,142 @@
+"""One answer for every kind: is it up to date? Asked late in a run, or ahead of time as a forecast."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from imgmake.errors import EngineUnavailable, ImgmakeError
+from imgmake.executor import inputs
+from imgmake.executor.images import Images
+from imgmake.executor.publishing import Publishing
+from imgmake.executor.reading import Reader
+from imgmake.executor.recipes import Recipes
+from imgmake.executor.run import Judgement, Run
+from imgmake.freshness import duration
+from imgmake.graph import Node
+from imgmake.model import FileRule, ImageRule, PhonyRule, PublishRule, Reason, State, Verdict
+
+
+class Forecast(NamedTuple):
+    """What would become of a target if it were asked for now.
+
+    `maybe`: it is up to date as things are, but a prerequisite will be made anew and may come out different.
+    """
+
+    judgement: Judgement
+    maybe: bool = False
+    error: ImgmakeError | None = None
+
+    @property
+    def stale(self) -> bool:
+        return self.judgement.verdict.stale or self.error is not None
+
+
+class Judge:
+    """Judges nodes; remembers verdicts until a recipe runs, as nothing else can change them."""
+
+    def __init__(self, run: Run, reader: Reader) -> None:
+        self._run = run
+        self.recipes = Recipes(run)
+        self.images = Images(run, reader)
+        self.publishing = Publishing(run, reader)
+        self._memory: dict[tuple[str, int], Judgement] = {}
+        self._forecasts: dict[tuple[str, int], Forecast] = {}
+
+    def judge(self, node: Node) -> Judgement:
+        """The verdict now; the prerequisites must be settled."""
+        key = (node.id, self._run.epoch)
+        if key not in self._memory:
+            self._memory[key] = self._judge(node)
+        return self._memory[key]
+
+    def _judge(self, node: Node) -> Judgement:
+        if _touched(node, self._run.settings.wish.old):
+            return Judgement(Verdict((), "taken as up to date (-o)"))
+        if isinstance(node.rule, ImageRule):
+            return self.images.judge(node)
+        if isinstance(node.rule, PublishRule):
+            return self.publishing.judge(node)
+        return self.recipes.judge(node)
+
+    # --- ahead of time --------------------------------------------------------------------------------------
+
+    def forecast(self, node: Node) -> Forecast:
+        """Judge a node whose prerequisites may not be settled yet: a stale one makes it stale, perhaps."""
+        key = (node.id, self._run.epoch)
+        if key not in self._forecasts:
+            before, self._run.predicting = self._run.predicting, True
+            try:
+                self._forecasts[key] = self._forecast(node)
+            finally:
+                self._run.predicting = before
+        return self._forecasts[key]
+
+    def _forecast(self, node: Node) -> Forecast:
+        pending = [name for name in self._content_prerequisites(node) if self._pending(name)]
+        try:
+            if isinstance(node.rule, PublishRule) and not self._all_settled(node):
+                return self._forecast_publish(node, pending)
+            judgement = self.judge(node)
+        except EngineUnavailable as error:
+            return Forecast(Judgement(Verdict((Reason("no container engine answers", "unknown"),))), error=error)
+        except ImgmakeError as error:
+            if pending:
+                return Forecast(Judgement(Verdict(_will_be_made(pending))), maybe=False)
+            return Forecast(Judgement(Verdict((Reason(error.message, "unknown"),))), error=error)
+        if isinstance(node.rule, ImageRule) and judgement.detail and judgement.detail.fresh:
+            self._run.images.setdefault(node.id, judgement.detail.fresh)
+        if pending and not judgement.verdict.stale:
+            return Forecast(judgement._replace(verdict=Verdict(_will_be_made(pending))), maybe=True)
+        return Forecast(judgement)
+
+    def _forecast_publish(self, node: Node, pending: Iterable[str]) -> Forecast:
+        found = self.publishing.detached(node)
+        return Forecast(found) if found else Forecast(Judgement(Verdict(_will_be_made(pending))))
+
+    def _all_settled(self, node: Node) -> bool:
+        rules = [(name, self._run.node(name).rule) for name in self._run.graph.prerequisites(node.id)]
+        images = [name for name, rule in rules if isinstance(rule, ImageRule)]
+        for name in images:
+            self.forecast(self._run.node(name))
+        return all(name in self._run.images for name in images)
+
+    def _pending(self, name: str) -> bool:
+        state = self._run.settled.get(name)
+        if state is not None or name in self._run.pinned:
+            return False
+        return self.forecast(self._run.node(name)).stale
+
+    def _content_prerequisites(self, node: Node) -> Iterator[str]:
+        """Prerequisites whose outcome can change this node: files and images, and for a file also phonies."""
+        for edge in self._run.graph.edges[node.id]:
+            for name in inputs.behind(self._run, edge.prerequisite):
+                rule = self._run.node(name).rule
+                if isinstance(rule, ImageRule) or (not edge.order_only and isinstance(rule, FileRule)):
+                    yield name
+                elif isinstance(node.rule, FileRule) and isinstance(rule, PhonyRule) and not edge.order_only:
+                    yield name
+
+    def identity(self, node: Node) -> str:
+        """What the target is now, in one line, for ``--why``."""
+        if isinstance(node.rule, ImageRule) and node.id in self._run.images:
+            image, seal = self._run.images[node.id]
+            names = ", ".join(sorted(image.tags)) or "no tag"
+            return f"{image.id[:19]} ({names})" + (f", built as {seal.metadata.get('BUILD_ID', '?')}" if seal else "")
+        record = self._run.world.state.record(node.id)
+        if record is None:
+            return ""
+        return f"last succeeded {duration(max(0.0, self._run.world.clock.now() - record.time))} ago"
+
+
+def _touched(node: Node, old: frozenset[str]) -> bool:
+    return node.id in old
+
+
+def _will_be_made(pending: Iterable[str]) -> tuple[Reason, ...]:
+    return tuple(Reason(f"{name} will be made first", "prerequisite") for name in dict.fromkeys(pending))
+
+
+def over(state: State | None) -> bool:
+    """Whether a node was settled well in this run."""
+    return state in (State.FRESH, State.DONE)

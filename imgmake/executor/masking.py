@@ -1,0 +1,45 @@
+"""Output with secret values masked before any reporter hears them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from imgmake.ports import Output
+
+
+class Masked:
+    """Passes output on line by line, so that a secret cut in two by a read is still seen whole."""
+
+    def __init__(self, inner: Output, mask: Callable[[str], str]) -> None:
+        self._inner = inner
+        self._mask = mask
+        self._rest = b""
+
+    def write(self, data: bytes) -> None:
+        lines = (self._rest + data).split(b"\n")
+        self._rest = lines.pop()
+        if lines:
+            self._pass_on(b"\n".join(lines) + b"\n")
+        # A progress line ends with a carriage return and must not wait for a newline.
+        if self._rest.endswith(b"\r"):
+            self.flush()
+
+    def flush(self) -> None:
+        """The recipe is over: what is left is a line too."""
+        rest, self._rest = self._rest, b""
+        if rest:
+            self._pass_on(rest)
+
+    def _pass_on(self, data: bytes) -> None:
+        text = data.decode("utf-8", "surrogateescape")
+        self._inner.write(self._mask(text).encode("utf-8", "surrogateescape"))
+
+    def note(self, text: str) -> None:
+        self._inner.note(self._mask(text))
+
+    def command(self, line: str) -> None:
+        self._inner.command(self._mask(line))
+
+    @property
+    def tty(self) -> bool:
+        return self._inner.tty

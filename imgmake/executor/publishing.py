@@ -1,0 +1,216 @@
+"""Publishing: asked of each registry by the stamp that a tag's configuration holds; pushed only where it differs."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from imgmake import semver, stamp
+from imgmake.errors import Refused, RegistryError, SourceError
+from imgmake.executor.origins import Origins
+from imgmake.executor.reading import Reader
+from imgmake.executor.run import Judgement, Run
+from imgmake.freshness import FORCED, short
+from imgmake.graph import Node
+from imgmake.imagerule import platforms
+from imgmake.metadata import timestamp_of
+from imgmake.model import ImageRule, PublishRule, Reason, Semver, Verdict
+from imgmake.ports import Image, Output, Remote
+from imgmake.references import match_build_id
+from imgmake.stamp import Stamp
+
+_SEARCHED = 20  # newest BUILD_ID tags of a repository that are looked into for an image not in the engine
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be published, and which references do not hold it yet."""
+
+    images: tuple[Image, ...]
+    missing: tuple[str, ...]
+    source: Remote | None = None  # an image that the registry has already, under another tag
+
+
+class Publishing:
+    """Judges and carries out publish rules."""
+
+    def __init__(self, run: Run, reader: Reader) -> None:
+        self._run = run
+        self._origins = Origins(reader)
+
+    # --- judging --------------------------------------------------------------------------------------------
+
+    def judge(self, node: Node) -> Judgement:
+        """Compare what each tag holds with the images that this run settled."""
+        rule = node.rule
+        assert isinstance(rule, PublishRule)
+        local = [self._local(image) for image in self._image_nodes(rule)]
+        references = self.references(rule)
+        held = {reference: self._run.world.registry().resolve(reference) for reference in references}
+        reasons = [FORCED] if self._run.settings.wish.always else []
+        missing = []
+        for reference, remote in held.items():
+            reason = _difference(reference, remote, local)
+            if reason is not None:
+                reasons.append(reason)
+                missing.append(reference)
+        self._guard(rule, held, missing)
+        wanted = references if self._run.settings.wish.always else tuple(missing)
+        return Judgement(Verdict(tuple(reasons)), (), Wanted(tuple(image for image, _ in local), wanted))
+
+    def _image_nodes(self, rule: PublishRule) -> Iterator[str]:
+        for image in rule.images:
+            made = image if isinstance(image, ImageRule) else self._run.rule_of(image)
+            if made is None:
+                raise SourceError(
+                    f"{rule.target!r}: {image!r} is no image of this Pipefile",
+                    place=rule.place,
+                    hint="promotion of an image by reference is not there yet; name a rule's image",
+                )
+            yield from (name for name, _ in platforms(made, self._run.native))
+
+    def _local(self, name: str) -> tuple[Image, Stamp]:
+        image, seal = self._run.images[name]
+        return image, seal or Stamp(fingerprint="", content=stamp.content_id(image))
+
+    def references(self, rule: PublishRule) -> tuple[str, ...]:
+        """Every tag in every registry, expanded; a semantic version fans out by what each registry holds."""
+        found: list[str] = []
+        for to, tag in itertools.product(rule.to, rule.tags):
+            repository = self._run.values.expand(to)
+            names = self._semver(repository, tag) if isinstance(tag, Semver) else (self._run.values.expand(tag),)
+            found += [f"{repository}:{name}" for name in names]
+        return tuple(dict.fromkeys(found))
+
+    def _semver(self, repository: str, tag: Semver) -> tuple[str, ...]:
+        expand = self._run.values.expand
+        held = self._run.world.registry().tags(repository)
+        return semver.plain_tags(expand(tag.version), expand(tag.suffix), tag.latest, held)
+
+    def _guard(self, rule: PublishRule, held: Mapping[str, Remote | None], missing: Sequence[str]) -> None:
+        """A tag that holds a BUILD_ID never moves, in a registry either."""
+        if self._run.settings.wish.always:
+            return
+        for reference in missing:
+            remote = held[reference]
+            if remote is not None and self._build_id(rule, reference):
+                raise Refused(
+                    f"{reference} holds another image ({short(remote.digest)}): a tag with a BUILD_ID never moves",
+                    place=rule.place,
+                    hint="publish under another BUILD_ID, or with -B over it",
+                )
+
+    def _build_id(self, rule: PublishRule, reference: str) -> str | None:
+        templates = [
+            f"{self._run.values.expand_known(to)}:{self._run.values.expand_known(tag)}"
+            for to, tag in itertools.product(rule.to, rule.tags)
+            if isinstance(tag, str) and "${BUILD_ID}" in tag
+        ]
+        return next((found for t in templates if (found := match_build_id(t, reference)) is not None), None)
+
+    # --- without an engine ----------------------------------------------------------------------------------
+
+    def detached(self, node: Node) -> Judgement | None:
+        """The verdict from the registry alone, where nothing is built here; None when that takes an image.
+
+        A stamp in the registry with the origin of today's sources is the image that a build would make.
+        """
+        rule = node.rule
+        assert isinstance(rule, PublishRule)
+        origins = [self._origins.of(name) for name in self._image_nodes(rule)]
+        if not all(origins) or self._run.settings.wish.always:
+            return None
+        held = {reference: self._run.world.registry().resolve(reference) for reference in self.references(rule)}
+        missing = tuple(ref for ref, remote in held.items() if not _has_origins(remote, origins))
+        if not missing:
+            return Judgement(Verdict())
+        source = next((remote for remote in held.values() if _has_origins(remote, origins)), None)
+        source = source or self._search(rule, origins)
+        if source is None or not all(_same_repository(source.reference, ref) for ref in missing):
+            return None
+        self._guard(rule, held, missing)
+        reasons = tuple(Reason(f"{ref} is not there; {source.reference} is the same image", "tag") for ref in missing)
+        return Judgement(Verdict(reasons), (), Wanted((), missing, source))
+
+    def build_ids(self, node: Node) -> Mapping[str, float]:
+        """BUILD_IDs under which the registry holds the image of today's sources."""
+        rule = node.rule
+        assert isinstance(rule, PublishRule)
+        origins = [self._origins.of(name) for name in self._image_nodes(rule)]
+        if not all(origins):
+            return {}
+        found = {}
+        for build_id, remote in self._builds(rule):
+            if _has_origins(remote, origins):
+                found[build_id] = timestamp_of(build_id) or 0.0
+        return found
+
+    def _search(self, rule: PublishRule, origins: Sequence[str]) -> Remote | None:
+        return next((remote for _, remote in self._builds(rule) if _has_origins(remote, origins)), None)
+
+    def _builds(self, rule: PublishRule) -> Iterator[tuple[str, Remote]]:
+        """What the newest BUILD_ID tags of the rule's repositories hold."""
+        registry = self._run.world.registry()
+        for to in rule.to:
+            repository = self._run.values.expand(to)
+            tags = [(b, tag) for tag in registry.tags(repository) if (b := self._build_id(rule, f"{repository}:{tag}"))]
+            tags.sort(key=lambda pair: timestamp_of(pair[0]) or 0.0, reverse=True)
+            for build_id, tag in tags[:_SEARCHED]:
+                if (remote := registry.resolve(f"{repository}:{tag}")) is not None:
+                    yield build_id, remote
+
+    # --- doing ----------------------------------------------------------------------------------------------
+
+    def lines(self, node: Node, judgement: Judgement) -> tuple[str, ...]:
+        """The docker lines that a push comes to."""
+        rule = node.rule
+        assert isinstance(rule, PublishRule)
+        found = judgement.detail.missing if judgement.detail else self.references(rule)
+        names = [self._run.values.expand(name) for name in self._first_tags(rule)]
+        if len(names) > 1:
+            return tuple(f"docker buildx imagetools create -t {ref} {' '.join(names)}" for ref in found)
+        return tuple(line for ref in found for line in (f"docker tag {names[0]} {ref}", f"docker push {ref}"))
+
+    def _first_tags(self, rule: PublishRule) -> Iterator[str]:
+        for image in rule.images:
+            made = image if isinstance(image, ImageRule) else self._run.rule_of(image)
+            yield made.tags[0] if made is not None else str(image)
+
+    def perform(self, node: Node, judgement: Judgement, output: Output) -> None:
+        """Push what is missing. Raises RegistryError; a failed push leaves no tag moved."""
+        registry = self._run.world.registry()
+        wanted = judgement.detail
+        if wanted.source is not None:
+            registry.retag(wanted.source, wanted.missing, output=output)
+            return
+        for line in self.lines(node, judgement):
+            output.command(line)
+        registry.push(self._run.world.engine(), wanted.images, wanted.missing, output=output)
+        for reference in wanted.missing:
+            remote = registry.resolve(reference)
+            if remote is None or {i.id for i in remote.images} != {i.id for i in wanted.images}:
+                raise RegistryError(f"{reference} does not hold what was pushed")
+
+
+def _difference(reference: str, remote: Remote | None, local: Sequence[tuple[Image, Stamp]]) -> Reason | None:
+    if remote is None:
+        return Reason(f"{reference} is not there", "missing")
+    theirs = {image.id for image in remote.images}
+    if theirs == {image.id for image, _ in local}:
+        return None
+    seals = {(seal.fingerprint, seal.content) for image in remote.images if (seal := stamp.read(image)) is not None}
+    if len(seals) == len(local) == len(remote.images) and seals == {(s.fingerprint, s.content) for _, s in local}:
+        return None
+    return Reason(f"{reference} holds another image ({short(remote.digest)})", "moved")
+
+
+def _has_origins(remote: Remote | None, origins: Sequence[str]) -> bool:
+    if remote is None:
+        return False
+    seals = [stamp.read(image) for image in remote.images]
+    return len(seals) == len(origins) and sorted(s.origin if s else "" for s in seals) == sorted(origins)
+
+
+def _same_repository(one: str, other: str) -> bool:
+    return one.rpartition(":")[0] == other.rpartition(":")[0]

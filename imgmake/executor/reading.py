@@ -1,0 +1,182 @@
+"""What one image's build reads, worked out: the Dockerfile's analysis, its arguments, its context, its fields.
+
+Everything is a function of the metadata values it is read with, since an image is judged at the values
+that it was built with, and built with those of now.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from imgmake import dockerfile
+from imgmake.dockerfile import Analysis, Dockerfile
+from imgmake.errors import GraphError
+from imgmake.executor import inputs
+from imgmake.executor.run import Run
+from imgmake.graph import Node
+from imgmake.ignore import Ignore
+from imgmake.imagerule import candidate_arguments, context_folder, dockerfile_path, join, secret_path
+from imgmake.metadata import NAMES
+from imgmake.model import Field, ImageRule
+from imgmake.ports import Context
+
+_PARSED: dict[str, Dockerfile] = {}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One image rule read with one set of metadata values."""
+
+    analysis: Analysis
+    arguments: Mapping[str, str]  # all that the build is passed
+    context: Context
+    fields: tuple[Field, ...]
+    text: str  # the Dockerfile
+
+    @property
+    def counting(self) -> frozenset[str]:
+        """Names of arguments that reach content."""
+        return self.analysis.declared - self.analysis.label_only
+
+
+@dataclass
+class Reader:
+    """Reads image rules; remembers contexts within an epoch, as they do not depend on metadata."""
+
+    run: Run
+    _contexts: dict[tuple[str, str, int], Context] = field(default_factory=dict)
+
+    def read(self, node: Node, metadata: Mapping[str, str] | None, family: str) -> Reading:
+        """Read `node` as built with `metadata` (None: the values of now) by a builder of `family`.
+
+        Raises DockerfileError, SourceError, GraphError.
+        """
+        rule = node.rule
+        assert isinstance(rule, ImageRule)
+        expand = self._expander(metadata)
+        text = self._dockerfile(rule)
+        arguments = self._arguments(node, rule, expand)
+        analysis = dockerfile.analyse(
+            _parse(text, dockerfile_path(rule)),
+            stage=expand(rule.stage) if rule.stage else None,
+            family=family,
+            args=arguments,
+            platform=self.platform(node),
+            contexts=tuple(rule.contexts),
+        )
+        declared = {name: value for name, value in arguments.items() if name in analysis.declared}
+        context = self._context(node, rule, family)
+        fields = (*self._fields(node, rule, analysis, declared, expand, family), *self._files(analysis, context))
+        return Reading(analysis, declared, context, fields, text)
+
+    def platform(self, node: Node) -> str:
+        return node.platform or self.run.native
+
+    def _expander(self, metadata: Mapping[str, str] | None) -> Callable[[str], str]:
+        if metadata is None:
+            return self.run.values.expand
+        known = {name: metadata.get(name, "") for name in NAMES}
+        return lambda text: self.run.values.expand(text, extra=known)
+
+    def _dockerfile(self, rule: ImageRule) -> str:
+        path = dockerfile_path(rule)
+        if self.run.world.sources.stat(path) is None:
+            raise GraphError(f"image {rule.target!r}: there is no Dockerfile {path!r}", place=rule.place)
+        return self.run.world.sources.read_text(path)
+
+    def _arguments(self, node: Node, rule: ImageRule, expand: Callable[[str], str]) -> Mapping[str, str]:
+        declared = dockerfile.declared(_parse(self._dockerfile(rule), dockerfile_path(rule)))
+        known = (name for name in self.run.values.declared() if name in declared and name != "FINGERPRINT")
+        return candidate_arguments(rule, known, expand, lambda image: expand(image.tags[0]))
+
+    def _context(self, node: Node, rule: ImageRule, family: str) -> Context:
+        key = (node.id, family, self.run.epoch)
+        if key not in self._contexts:
+            folder = context_folder(rule)
+            ignore = ignore_for(self.run, folder, dockerfile_path(rule), family)
+            prefix = f"{folder}/" if folder else ""
+            left_out = inputs.dropped(self.run, node)
+            inside = frozenset(path.removeprefix(prefix) for path in left_out if path.startswith(prefix))
+            self._contexts[key] = self.run.world.context(self.run.path(folder), ignore, inside)
+        return self._contexts[key]
+
+    def _files(self, analysis: Analysis, context: Context) -> tuple[Field, ...]:
+        reads = None if analysis.whole_context else analysis.reads
+        return tuple(context.fields(reads, lambda path: self.run.world.sources.digest(str(path))))
+
+    def _fields(
+        self,
+        node: Node,
+        rule: ImageRule,
+        analysis: Analysis,
+        arguments: Mapping[str, str],
+        expand: Callable[[str], str],
+        family: str,
+    ) -> Iterator[Field]:
+        """All but the files: never tags, target names or label-only arguments."""
+        yield Field("builder", "", family)
+        yield Field("platform", "", self.platform(node))
+        yield from _numbered(analysis.instructions)
+        for name, value in sorted(arguments.items()):
+            if name not in analysis.label_only and not isinstance(rule.build_args.get(name), ImageRule):
+                yield Field("argument", name, value)
+        yield from self._image_fields(node, rule, analysis)
+        for key, value in sorted(rule.labels.items()):
+            yield Field("label", key, value if self.run.values.names(value) & set(NAMES) else expand(value))
+        for secret in sorted(rule.secrets):
+            yield Field("secret", secret_id(secret), "")
+        for i, option in enumerate(rule.options):
+            yield Field("option", str(i), expand(option))
+
+    def _image_fields(self, node: Node, rule: ImageRule, analysis: Analysis) -> Iterator[Field]:
+        """Content of every image that a rule makes and this build uses."""
+        for name, given in [*rule.build_args.items(), *rule.contexts.items()]:
+            if isinstance(given, ImageRule):
+                yield Field("image", name, inputs.content(self.run, node, given))
+            elif name in rule.contexts:
+                yield self._context_field(rule, name, str(given))
+        for use in analysis.images:
+            made = self.run.rule_of(use.reference)
+            if made is not None and made is not rule:
+                yield Field("image", use.reference, inputs.content(self.run, node, made))
+
+    def _context_field(self, rule: ImageRule, name: str, given: str) -> Field:
+        """A named context: a folder counts by its content, anything else (an image, a URL) by its name."""
+        path = join(rule.base, given)
+        if "://" not in given and self.run.world.sources.stat(path) is not None:
+            return Field("folder", f"{name} ({given})", self.run.world.sources.digest(path))
+        return Field("context", name, given)
+
+
+def _parse(text: str, name: str) -> Dockerfile:
+    key = hashlib.sha256(f"{name}\0{text}".encode("utf-8", "surrogateescape")).hexdigest()
+    if key not in _PARSED:
+        _PARSED[key] = dockerfile.parse(text, name)
+    return _PARSED[key]
+
+
+def _numbered(instructions: Collection[str]) -> Iterator[Field]:
+    """Instructions by text, each with the positions where it stands, so that a reason can quote it."""
+    places: dict[str, list[str]] = {}
+    for i, text in enumerate(instructions):
+        places.setdefault(text, []).append(str(i))
+    for text, found in places.items():
+        yield Field("instruction", text, ",".join(found))
+
+
+def secret_id(secret: str) -> str:
+    """The id of a secret: given, or the file's name."""
+    pairs = dict(part.partition("=")[::2] for part in secret.split(",")) if "=" in secret else {}
+    return pairs.get("id") or (secret_path(secret) or "").rpartition("/")[2]
+
+
+def ignore_for(run: Run, folder: str, where: str, family: str) -> Ignore:
+    """The ignore file that counts: with BuildKit ``X.dockerignore`` beside the Dockerfile before ``.dockerignore``."""
+    own = [f"{where}.dockerignore"] if family == "buildkit" else []
+    for path in [*own, f"{folder}/.dockerignore" if folder else ".dockerignore"]:
+        if run.world.sources.stat(path) is not None:
+            return Ignore.parse(run.world.sources.read_text(path), path)
+    return Ignore.parse("", "")
+

@@ -1,0 +1,173 @@
+"""One run: what has been settled so far, and the answers that every kind of target shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from imgmake.commands.base import Action, Job, View
+from imgmake.commands.python import as_action
+from imgmake.errors import EngineUnavailable, InvalidReference
+from imgmake.executor.masking import Masked
+from imgmake.executor.world import Settings, Signals, World
+from imgmake.graph import Graph, Node
+from imgmake.imagerule import join, node_for
+from imgmake.model import Field, FileRule, ImageRule, Pipeline, Rule, State, Verdict
+from imgmake.ports import Image, Output
+from imgmake.references import normalise
+from imgmake.stamp import Stamp
+from imgmake.variables import Values
+
+ABSENT = ""  # the content of an image that the engine does not hold: unknown, so never a change
+
+
+class Judgement(NamedTuple):
+    """A verdict, the fields it was judged by, and what the kind's own handler needs to go on."""
+
+    verdict: Verdict
+    fields: tuple[Field, ...] = ()
+    detail: Any = None
+
+
+@dataclass
+class Run:
+    """The state of one run. Only the drive's handlers use it, under the run's lock or from one job."""
+
+    pipeline: Pipeline
+    graph: Graph
+    world: World
+    settings: Settings
+    values: Values
+    native: str
+    signals: Signals = field(default_factory=Signals)
+    settled: dict[str, State] = field(default_factory=dict)
+    images: dict[str, tuple[Image, Stamp | None]] = field(default_factory=dict)  # node -> the rule's image
+    pinned: set[str] = field(default_factory=set)  # image nodes taken as they are, under a given BUILD_ID
+    predicting: bool = False  # judging ahead of time: what is not made yet is no error
+    epoch: int = 0  # counts recipes that ran: what was judged in an earlier epoch may no longer hold
+    goals: set[str] = field(default_factory=set)  # asked by name, or through recipe-free phonies
+    wanted: set[str] = field(default_factory=set)
+    _external: dict[str, Image | None] = field(default_factory=dict)
+    _tags: dict[str, ImageRule] | None = None
+
+    def node(self, target: str) -> Node:
+        return self.graph.nodes[target]
+
+    def recipe(self, rule: Rule) -> tuple[Action, ...]:
+        return tuple(as_action(step) for step in rule.recipe)
+
+    def path(self, path: str) -> Path:
+        return self.world.sources.root / path
+
+    def changed(self) -> None:
+        """A recipe ran: nothing judged or listed before counts any more."""
+        self.epoch += 1
+        self.world.sources.forget()
+
+    # --- images ---------------------------------------------------------------------------------------------
+
+    def image_node(self, rule: ImageRule, platform: str | None = None) -> str:
+        return node_for(rule, platform, self.native)
+
+    def rule_of(self, reference: str) -> ImageRule | None:
+        """The image rule that a written reference names, by its full tag."""
+        if self._tags is None:
+            rules = [rule for rule in self.pipeline.rules if isinstance(rule, ImageRule)]
+            self._tags = {_normal(self.values.expand_known(tag)): rule for rule in rules for tag in rule.tags}
+        return self._tags.get(_normal(self.values.expand_known(reference)))
+
+    def external(self, reference: str) -> Image | None:
+        """An image that no rule makes, resolved once a run and then used by ID; None when absent or without engine."""
+        if self._external.get(reference) is None:
+            try:
+                self._external[reference] = self.world.engine().image(reference)
+            except EngineUnavailable:
+                return None
+        return self._external[reference]
+
+    def learn(self, reference: str, image: Image) -> None:
+        """A pulled image is from now on what the reference means."""
+        self._external[reference] = image
+
+    def image_id(self, what: str | ImageRule, platform: str | None = None) -> str | None:
+        """The ID behind a rule or reference, as resolved in this run."""
+        rule = what if isinstance(what, ImageRule) else self.rule_of(what)
+        if rule is not None:
+            found = self.images.get(self.image_node(rule, platform))
+            return found[0].id if found else None
+        image = self.external(self.values.expand(str(what)))
+        return image.id if image else None
+
+    # --- views ----------------------------------------------------------------------------------------------
+
+    def view(self, node: Node, *, content: Callable[[str | ImageRule], str], inputs: Sequence[str] = ()) -> View:
+        rule = node.rule
+        outputs = rule.targets if isinstance(rule, FileRule) else ()
+        return View(
+            expand=self.values.expand,
+            names=self.values.names,
+            value=self.values.get,
+            secret=self.values.is_secret,
+            image=self._image_name(node),
+            content=content,
+            root=self.world.sources.root,
+            base=rule.base,
+            target=rule.target,
+            inputs=tuple(relative(rule.base, path) for path in inputs),
+            outputs=tuple(relative(rule.base, path) for path in outputs),
+        )
+
+    def _image_name(self, node: Node) -> Callable[[str | ImageRule], str]:
+        def name(what: str | ImageRule) -> str:
+            found = None if self.settings.dry else self.image_id(what, node.platform)
+            if found is not None:
+                return found
+            return self.values.expand(what.tags[0] if isinstance(what, ImageRule) else what)
+
+        return name
+
+    def job(self, view: View, output: Output) -> Job:
+        return Job(
+            view=view,
+            engine=self.world.engine,
+            shell=self.world.shell,
+            output=output,
+            cancel=self.signals.cancel,
+            environ=self.world.environ,
+        )
+
+    def output(self, target: str) -> Output:
+        """Where a target's output goes, secrets masked."""
+        if not self.values.has_secrets:
+            return self.world.reporter.output(target)
+        return Masked(self.world.reporter.output(target), self.values.mask)
+
+
+def _normal(reference: str) -> str:
+    try:
+        return normalise(reference)
+    except InvalidReference:
+        return reference
+
+
+def relative(base: str, path: str) -> str:
+    """A path from the root, as the Pipefile in `base` writes it."""
+    if not base or path.startswith("/"):
+        return path
+    prefix = f"{base}/"
+    return path.removeprefix(prefix) if path.startswith(prefix) else "../" * (base.count("/") + 1) + path
+
+
+def targets_of(rule: Rule) -> tuple[str, ...]:
+    """The files that a rule makes, or its one name."""
+    return rule.targets if isinstance(rule, FileRule) else (rule.target,)
+
+
+def named(pipeline: Pipeline) -> Mapping[str, Rule]:
+    """Every target by name."""
+    return {name: rule for rule in pipeline.rules for name in targets_of(rule)}
+
+
+__all__ = ["ABSENT", "Judgement", "Run", "join", "named", "relative", "targets_of"]
