@@ -1,0 +1,232 @@
+"""Processes on this machine: streaming, exit codes, stops that reach the whole group, a terminal handed over."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from imgmake.errors import CommandFailed, Interrupted
+from imgmake.ports import Cancel
+from imgmake.shell import LocalShell
+
+ENV = {"PATH": os.environ["PATH"]}
+
+
+class Heard:
+    """An output that remembers, with the time of each chunk."""
+
+    def __init__(self, on_write: Callable[[bytes], None] = lambda data: None) -> None:
+        self.chunks: list[tuple[float, bytes]] = []
+        self.notes: list[str] = []
+        self.tty = False
+        self._on_write = on_write
+
+    @property
+    def text(self) -> str:
+        return b"".join(data for _, data in self.chunks).decode()
+
+    def write(self, data: bytes) -> None:
+        self.chunks.append((time.monotonic(), data))
+        self._on_write(data)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def command(self, line: str) -> None:
+        raise AssertionError("a shell says no commands")
+
+
+def sh(text: str, heard: Heard, cancel: Cancel | None = None, *, grace: float = 2.0, cwd: Path = Path("/")) -> int:
+    return LocalShell(grace).run(["/bin/sh", "-c", text], cwd=cwd, env=ENV, output=heard, cancel=cancel or Cancel())
+
+
+def gone(pid: int) -> bool:
+    """Whether a process ends soon (a zombie that its new parent has yet to reap has ended)."""
+    for _ in range(200):
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("Z"):
+                return True
+        except OSError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+@pytest.fixture(autouse=True)
+def _no_leaks() -> object:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    threads = threading.active_count()
+    yield
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert threading.active_count() == threads
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+@pytest.mark.parametrize(
+    ("text", "code"), [("exit 0", 0), ("exit 7", 7), ("kill -KILL $$", 137), ("kill -TERM $$", 143)]
+)
+def test_exit_code(text: str, code: int) -> None:
+    assert sh(text, Heard()) == code
+
+
+def test_stdout_and_stderr_keep_their_order_and_come_as_they_are_written() -> None:
+    heard = Heard()
+    sh("echo a; echo b >&2; sleep 0.3; echo c", heard)
+    assert heard.text == "a\nb\nc\n"
+    assert heard.chunks[-1][0] - heard.chunks[0][0] > 0.2
+
+
+def test_a_large_output_is_whole() -> None:
+    heard = Heard()
+    assert sh("head -c 3000000 /dev/zero", heard) == 0
+    assert len(heard.text) == 3000000
+
+
+def test_a_process_that_closes_its_output_is_still_waited_for() -> None:
+    assert sh("exec >&- 2>&-; sleep 0.2; exit 5", Heard()) == 5
+
+
+def test_a_background_process_that_holds_the_pipe_is_not_waited_for() -> None:
+    heard = Heard()
+    begin = time.monotonic()
+    assert sh("sleep 30 & echo $!", heard) == 0
+    assert time.monotonic() - begin < 5
+    os.kill(int(heard.text), 9)
+
+
+def test_stdin_is_empty_unless_given(tmp_path: Path) -> None:
+    heard = Heard()
+    sh("cat", heard)
+    (tmp_path / "in").write_text("given")
+    with (tmp_path / "in").open("rb") as stdin:
+        LocalShell().run(["cat"], cwd=tmp_path, env=ENV, output=heard, cancel=Cancel(), stdin=stdin)
+    assert heard.text == "given"
+
+
+def test_environment_is_the_one_given_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMGMAKE_TEST", "leaked")
+    heard = Heard()
+    sh('echo "[$IMGMAKE_TEST]"', heard)
+    assert heard.text == "[]\n"
+
+
+def test_stop_reaches_the_whole_group() -> None:
+    cancel = Cancel()
+    heard = Heard(lambda data: threading.Timer(0, cancel.stop).start())
+    begin = time.monotonic()
+    assert sh("sleep 60 & echo $!; wait", heard, cancel) == 143
+    assert time.monotonic() - begin < 2
+    assert gone(int(heard.text))
+
+
+def test_what_ignores_the_stop_is_killed_after_the_grace() -> None:
+    cancel = Cancel()
+    heard = Heard(lambda data: threading.Timer(0, cancel.stop).start())
+    begin = time.monotonic()
+    code = sh("trap '' TERM; sleep 60 & echo $!; while :; do sleep 0.05; done", heard, cancel, grace=0.3)
+    assert code == 137
+    assert 0.25 < time.monotonic() - begin < 2
+    assert gone(int(heard.text))
+
+
+def test_a_grandchild_that_ignores_the_stop_is_killed_though_its_parent_obeyed() -> None:
+    cancel = Cancel()
+    heard = Heard(lambda data: threading.Timer(0, cancel.stop).start())
+    code = sh("(trap '' TERM; while :; do sleep 0.05; done) & echo $!; wait", heard, cancel, grace=0.3)
+    assert code == 143
+    assert gone(int(heard.text))
+
+
+def test_nothing_starts_after_a_stop(tmp_path: Path) -> None:
+    cancel = Cancel()
+    cancel.stop()
+    with pytest.raises(Interrupted):
+        sh("touch made", Heard(), cancel, cwd=tmp_path)
+    assert not (tmp_path / "made").exists()
+
+
+def test_an_output_that_fails_stops_the_process() -> None:
+    def fail(data: bytes) -> None:
+        raise KeyboardInterrupt
+
+    heard = Heard(fail)
+    with pytest.raises(KeyboardInterrupt):
+        sh("echo $$; exec sleep 60", heard)
+    assert gone(int(heard.text))
+
+
+@pytest.mark.parametrize(
+    ("argv", "cwd", "code", "words"),
+    [
+        (["no-such-program"], "/", 127, "no-such-program: command not found"),
+        (["./no-such-program"], "/", 127, "is the path right"),
+        (["/etc/passwd"], "/", 126, "/etc/passwd: Permission denied"),
+        (["true"], "/no/such/folder", 1, "no folder '/no/such/folder'"),
+        (["true", "x" * 3_000_000], "/", 126, "too long"),
+        (["true", "a\0b"], "/", 126, "null byte"),
+    ],
+)
+def test_what_cannot_be_started_says_why(argv: list[str], cwd: str, code: int, words: str) -> None:
+    shell = LocalShell()
+    for start in (
+        lambda: shell.run(argv, cwd=Path(cwd), env=ENV, output=Heard(), cancel=Cancel()),
+        lambda: shell.capture(argv, cwd=Path(cwd), env=ENV),
+    ):
+        with pytest.raises(CommandFailed) as caught:
+            start()
+        assert caught.value.code == code
+        assert words in str(caught.value)
+
+
+def test_capture() -> None:
+    argv = ["/bin/sh", "-c", r"echo out; printf '\377' >&2; exit 3"]
+    assert LocalShell().capture(argv, cwd=Path("/"), env=ENV) == (3, "out\n", "\udcff")
+
+
+def test_without_a_terminal_a_tty_is_not_given_and_that_is_said() -> None:
+    heard = Heard()
+    argv = ["/bin/sh", "-c", "test -t 0 || echo none"]
+    assert LocalShell().run(argv, cwd=Path("/"), env=ENV, output=heard, cancel=Cancel(), tty=True) == 0
+    assert heard.text == "none\n"
+    assert len(heard.notes) == 1
+
+
+ON_TERMINAL = """
+import os, sys
+from pathlib import Path
+from imgmake.ports import Cancel
+from imgmake.shell import LocalShell
+class Terminal:
+    tty = True
+argv = ["/bin/sh", "-c", sys.argv[1]]
+code = LocalShell().run(argv, cwd=Path("/"), env=os.environ, output=Terminal(), cancel=Cancel(), tty=True)
+print("code", code, "ours", os.tcgetpgrp(0) == os.getpgrp())
+"""
+
+
+def on_terminal(text: str) -> pexpect.spawn[str]:
+    root = Path(__file__).parents[2]
+    return pexpect.spawn(sys.executable, ["-c", ON_TERMINAL, text], cwd=root, encoding="utf-8", timeout=10)
+
+
+def test_a_terminal_is_handed_over_and_taken_back() -> None:
+    with on_terminal("test -t 0 && test -t 1 && read line && echo got $line; exit 4") as child:
+        child.sendline("hello")
+        child.expect("got hello")
+        child.expect("code 4 ours True")
+
+
+def test_ctrl_c_on_the_terminal_is_the_process_s_own() -> None:
+    with on_terminal("trap 'echo caught; exit 9' INT; echo ready; while :; do sleep 0.05; done") as child:
+        child.expect("ready")
+        child.sendintr()
+        child.expect("caught")
+        child.expect("code 9 ours True")
