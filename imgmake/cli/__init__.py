@@ -1,0 +1,180 @@
+"""The face: a command line to a verb of `app`, errors to a message and an exit code.
+
+Knows no docker, no graph and no rule. Exit codes are make's: 0 done or up to date, 1 from `-q` when something is
+stale, 2 an error; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+from imgmake.cli.words import Request, parse
+from imgmake.errors import ImgmakeError
+from imgmake.reporters import JsonLines, Plain, Settings, choose
+from imgmake.reporters.errors import render, report_defect
+from imgmake.reporters.style import Paint, is_terminal, wants_color
+
+if TYPE_CHECKING:
+    from imgmake.app import Options
+    from imgmake.model import Edge, Entry, Explanation, Kind, Step
+    from imgmake.ports import Reporter
+
+INTERRUPTED = 130
+
+
+class Verbs(Protocol):
+    """What `imgmake.app` offers, one function a verb."""
+
+    def build(self, options: Options, reporter: Reporter) -> int: ...
+    def clean(self, options: Options, goals: Sequence[str], reporter: Reporter) -> int: ...
+    def listing(self, options: Options) -> Sequence[Entry]: ...
+    def why(self, options: Options, targets: Sequence[str]) -> Sequence[Explanation]: ...
+    def plan(self, options: Options) -> Sequence[Step]: ...
+    def edges(self, options: Options) -> tuple[Sequence[tuple[str, Kind]], Sequence[Edge]]: ...
+    def svg(self, dot: str) -> str: ...
+
+
+@dataclass(frozen=True)
+class Streams:
+    """Where a command line speaks to, and whether somebody can answer."""
+
+    out: BinaryIO = field(default_factory=lambda: sys.stdout.buffer)
+    err: BinaryIO = field(default_factory=lambda: sys.stderr.buffer)
+    answers: bool = field(default_factory=lambda: sys.stdin is not None and is_terminal(sys.stdin.buffer))
+
+    def say(self, text: str) -> None:
+        self.out.write(text.encode("utf-8", "surrogateescape"))
+        self.out.flush()
+
+    def complain(self, text: str) -> None:
+        self.err.write(text.encode("utf-8", "surrogateescape"))
+        self.err.flush()
+
+
+def main(words: Sequence[str] | None = None, verbs: Verbs | None = None, streams: Streams | None = None) -> int:
+    """The console script: `words` without the program's name (None: those of the process); the exit code."""
+    streams = streams or Streams()
+    if words is None:
+        signal.signal(signal.SIGTERM, _stop)
+    try:
+        return _safely(sys.argv[1:] if words is None else words, verbs, streams)
+    except BrokenPipeError:
+        return _unheard()
+
+
+def _safely(words: Sequence[str], verbs: Verbs | None, streams: Streams) -> int:
+    try:
+        return _understood(words, verbs, streams)
+    except ImgmakeError as error:
+        streams.complain(render(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        streams.complain("imgmake: interrupted\n")
+        return INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 (the last net: no user sees a traceback)
+        streams.complain(report_defect(error))
+        return 2
+
+
+def _understood(words: Sequence[str], verbs: Verbs | None, streams: Streams) -> int:
+    request = parse(words)
+    if isinstance(request, int):
+        return request
+    if request.verb == "version":
+        streams.say(_version())
+        return 0
+    from imgmake import app
+
+    return perform(request, verbs or app, app.Options(**request.options), streams)
+
+
+def perform(request: Request, verbs: Verbs, options: Options, streams: Streams) -> int:
+    """Do what is asked; the exit code."""
+    if request.verb in ("build", "clean"):
+        return _run(request, verbs, options, streams)
+    streams.say(_answer(request, verbs, options, streams))
+    return 0
+
+
+def _run(request: Request, verbs: Verbs, options: Options, streams: Streams) -> int:
+    reporter = _reporter(request, options, streams)
+    try:
+        if request.verb == "clean":
+            return verbs.clean(options, options.goals, reporter)
+        return verbs.build(options, reporter)
+    except ImgmakeError as error:
+        if isinstance(reporter, JsonLines):
+            reporter.error(error)
+        raise
+    finally:
+        reporter.close()
+
+
+def _reporter(request: Request, options: Options, streams: Streams) -> Plain | JsonLines:
+    jobs = options.jobs or len(os.sched_getaffinity(0))
+    settings = Settings(options.goals, silent=options.silent, trace=options.trace, interactive=streams.answers)
+    return choose(
+        streams.out,
+        streams.err,
+        options.environ,
+        settings,
+        jobs=jobs,
+        json=request.json,
+        question=options.question,
+    )
+
+
+def _answer(request: Request, verbs: Verbs, options: Options, streams: Streams) -> str:
+    from imgmake.reporters import data, render
+
+    paint = Paint(wants_color(streams.out, options.environ))
+    if request.verb == "list":
+        entries = verbs.listing(options)
+        return data.listing(entries) if request.json else render.listing(entries, paint)
+    if request.verb == "why":
+        told = verbs.why(options, options.goals)
+        return data.why(told) if request.json else render.why(told, paint)
+    if request.verb == "plan":
+        steps = verbs.plan(options)
+        return data.plan(steps) if request.json else render.plan(steps, paint)
+    return _drawing(request, verbs, options)
+
+
+def _drawing(request: Request, verbs: Verbs, options: Options) -> str:
+    from imgmake.reporters import data, graphs
+
+    nodes, edges = verbs.edges(options)
+    if request.json:
+        return data.graph(nodes, edges)
+    if request.drawing == "mermaid":
+        return graphs.mermaid(nodes, edges)
+    text = graphs.dot(nodes, edges)
+    return verbs.svg(text) if request.drawing == "svg" else text
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return f"imgmake {version('imgmake')}\n"
+    except PackageNotFoundError:
+        return "imgmake, from a checkout that is not installed\n"
+
+
+def _stop(number: int, frame: object) -> None:  # noqa: ARG001 (the signal module's)
+    """A polite kill is an interrupt: children and containers are stopped on the same path as on Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+def _unheard() -> int:
+    """Nobody reads any more (`imgmake --list | head -1`): end as a program that SIGPIPE ends, without a word."""
+    # Python flushes its streams once more at exit, and would complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + signal.SIGPIPE
