@@ -9,7 +9,6 @@ from imgmake.errors import EngineUnavailable, ImgmakeError
 from imgmake.executor.judge import Judge
 from imgmake.executor.run import Run
 from imgmake.graph import Node
-from imgmake.imagerule import context_folder
 from imgmake.model import ImageRule, PublishRule
 
 
@@ -70,7 +69,7 @@ class BuildIds:
     def _new(self) -> str:
         run = self._run
         short = run.world.git.short() or "unknown"
-        return metadata.unused(run.world.clock.now(), short, dirty(run), self._in_use)
+        return metadata.unused(run.world.clock.now(), short, run.dirty(), self._in_use)
 
     def _in_use(self, build_id: str) -> bool:
         try:
@@ -85,13 +84,3 @@ class BuildIds:
             return False
         return False
 
-
-def dirty(run: Run) -> bool:
-    """Whether tracked files differ, or untracked, unignored files lie in a build context."""
-    if run.world.git.dirty():
-        return True
-    untracked = run.world.git.untracked()
-    if not untracked:
-        return False
-    folders = {context_folder(rule) for rule in run.pipeline.rules if isinstance(rule, ImageRule)}
-    return any(not folder or path.startswith(f"{folder}/") for path in untracked for folder in folders)

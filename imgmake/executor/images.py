@@ -195,7 +195,7 @@ class Images:
                 )
 
     def _holds_build_id(self, rule: ImageRule, tag: str) -> bool:
-        return any("${BUILD_ID}" in t and match_build_id(self._run.values.expand_known(t), tag) for t in rule.tags)
+        return any("${BUILD_ID}" in t and match_build_id(self._run.template(t), tag) for t in rule.tags)
 
     def settle(self, node: Node, judgement: Judgement) -> tuple[str, ...]:
         """The image is up to date: give it the present tags, remember it. Returns the tags that were set."""
@@ -232,7 +232,7 @@ class Images:
         rule = node.rule
         assert isinstance(rule, ImageRule)
         times = self._run.world.state.builds(image.id)
-        known = [self._run.values.expand_known(tag) for tag in rule.tags]
+        known = [self._run.template(tag) for tag in rule.tags]
         found = {b for tag in image.tags for template in known if (b := match_build_id(template, tag)) is not None}
         own = seal.metadata.get("BUILD_ID")
         if not found and own:

@@ -7,14 +7,16 @@ from typing import NamedTuple
 
 from imgmake.errors import EngineUnavailable, ImgmakeError
 from imgmake.executor import inputs
-from imgmake.executor.images import Images
+from imgmake.executor.images import Found, Images
 from imgmake.executor.publishing import Publishing
 from imgmake.executor.reading import Reader
 from imgmake.executor.recipes import Recipes
 from imgmake.executor.run import Judgement, Run
 from imgmake.freshness import duration
 from imgmake.graph import Node
-from imgmake.model import FileRule, ImageRule, PhonyRule, PublishRule, Reason, State, Verdict
+from imgmake.model import FileRule, ImageRule, PhonyRule, PublishRule, Reason, Verdict
+
+OLD = "taken as up to date (-o)"
 
 
 class Forecast(NamedTuple):
@@ -51,13 +53,22 @@ class Judge:
         return self._memory[key]
 
     def _judge(self, node: Node) -> Judgement:
-        if _touched(node, self._run.settings.wish.old):
-            return Judgement(Verdict((), "taken as up to date (-o)"))
+        if node.id in self._run.settings.wish.old:
+            return self._old(node)
         if isinstance(node.rule, ImageRule):
             return self.images.judge(node)
         if isinstance(node.rule, PublishRule):
             return self.publishing.judge(node)
         return self.recipes.judge(node)
+
+    def _old(self, node: Node) -> Judgement:
+        """-o: taken as it is; an image that is not there at all cannot be."""
+        if isinstance(node.rule, ImageRule):
+            found = self.images.judge(node)
+            if found.detail.newest is None:
+                return found
+            return Judgement(Verdict((), OLD), found.fields, Found(found.detail.newest, found.detail.newest))
+        return Judgement(Verdict((), OLD))
 
     # --- ahead of time --------------------------------------------------------------------------------------
 
@@ -129,14 +140,6 @@ class Judge:
         return f"last succeeded {duration(max(0.0, self._run.world.clock.now() - record.time))} ago"
 
 
-def _touched(node: Node, old: frozenset[str]) -> bool:
-    return node.id in old
-
-
 def _will_be_made(pending: Iterable[str]) -> tuple[Reason, ...]:
     return tuple(Reason(f"{name} will be made first", "prerequisite") for name in dict.fromkeys(pending))
 
-
-def over(state: State | None) -> bool:
-    """Whether a node was settled well in this run."""
-    return state in (State.FRESH, State.DONE)

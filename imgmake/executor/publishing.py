@@ -103,7 +103,7 @@ class Publishing:
 
     def _build_id(self, rule: PublishRule, reference: str) -> str | None:
         templates = [
-            f"{self._run.values.expand_known(to)}:{self._run.values.expand_known(tag)}"
+            f"{self._run.template(to)}:{self._run.template(tag)}"
             for to, tag in itertools.product(rule.to, rule.tags)
             if isinstance(tag, str) and "${BUILD_ID}" in tag
         ]
@@ -159,6 +159,12 @@ class Publishing:
             for build_id, tag in tags[:_SEARCHED]:
                 if (remote := registry.resolve(f"{repository}:{tag}")) is not None:
                     yield build_id, remote
+
+    def local(self, node: Node) -> bool:
+        """Whether every image of the rule is up to date in the engine."""
+        rule = node.rule
+        assert isinstance(rule, PublishRule)
+        return all(name in self._run.images for name in self._image_nodes(rule))
 
     # --- doing ----------------------------------------------------------------------------------------------
 

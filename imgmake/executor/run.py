@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from imgmake.commands.base import Action, Job, View
 from imgmake.commands.python import as_action
@@ -13,7 +13,7 @@ from imgmake.errors import EngineUnavailable, InvalidReference
 from imgmake.executor.masking import Masked
 from imgmake.executor.world import Settings, Signals, World
 from imgmake.graph import Graph, Node
-from imgmake.imagerule import join, node_for
+from imgmake.imagerule import context_folder, join, node_for
 from imgmake.model import Field, FileRule, ImageRule, Pipeline, Rule, State, Verdict
 from imgmake.ports import Image, Output
 from imgmake.references import normalise
@@ -21,6 +21,15 @@ from imgmake.stamp import Stamp
 from imgmake.variables import Values
 
 ABSENT = ""  # the content of an image that the engine does not hold: unknown, so never a change
+
+
+BUILD_ID = "${BUILD_ID}"
+
+
+class BuildIdSource(Protocol):
+    """Decides the BUILD_ID when it is first needed."""
+
+    decided: str | None
 
 
 class Judgement(NamedTuple):
@@ -51,6 +60,8 @@ class Run:
     wanted: set[str] = field(default_factory=set)
     _external: dict[str, Image | None] = field(default_factory=dict)
     _tags: dict[str, ImageRule] | None = None
+    _build_id: BuildIdSource | None = None
+    _dirty: bool | None = None
 
     def node(self, target: str) -> Node:
         return self.graph.nodes[target]
@@ -65,6 +76,35 @@ class Run:
         """A recipe ran: nothing judged or listed before counts any more."""
         self.epoch += 1
         self.world.sources.forget()
+
+    # --- the build's own metadata ---------------------------------------------------------------------------
+
+    def ask_build_id(self, source: BuildIdSource) -> None:
+        """Who decides the BUILD_ID of this run."""
+        self._build_id = source
+
+    def build_id_if_known(self) -> str:
+        """The BUILD_ID if it was given or has been decided; empty as long as nobody needed one."""
+        if self.settings.build_id is not None:
+            return self.settings.build_id
+        return (self._build_id.decided if self._build_id else None) or ""
+
+    def dirty(self) -> bool:
+        """Whether tracked files differ, or untracked, unignored files lie in a build context; asked once."""
+        if self._dirty is None:
+            self._dirty = self._ask_dirty()
+        return self._dirty
+
+    def _ask_dirty(self) -> bool:
+        if self.world.git.dirty():
+            return True
+        folders = {context_folder(rule) for rule in self.pipeline.rules if isinstance(rule, ImageRule)}
+        untracked = self.world.git.untracked()
+        return any(not folder or path.startswith(f"{folder}/") for path in untracked for folder in folders)
+
+    def template(self, text: str) -> str:
+        """A tag with all put in that is known, but ``${BUILD_ID}`` left as it is."""
+        return BUILD_ID.join(self.values.expand_known(part) for part in text.split(BUILD_ID))
 
     # --- images ---------------------------------------------------------------------------------------------
 

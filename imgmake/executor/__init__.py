@@ -1,0 +1,129 @@
+"""The drive: brings goals up to date, or says what it would do. Knows the world only through ports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from imgmake.errors import ImgmakeError
+from imgmake.executor.buildid import BuildIds
+from imgmake.executor.building import Building
+from imgmake.executor.judge import Forecast, Judge
+from imgmake.executor.loop import Loop
+from imgmake.executor.reading import Reader
+from imgmake.executor.run import Run
+from imgmake.executor.world import Settings, Signals, World
+from imgmake.graph import Node
+from imgmake.model import Edge, ImageRule, Outcome, PhonyRule, PublishRule, Verdict
+
+
+class Prospect(NamedTuple):
+    """A target in a dry run: what it would do and why; the lines that would run, when it is stale."""
+
+    node: Node
+    forecast: Forecast
+    lines: tuple[str, ...] = ()
+
+
+class Executor:
+    """One run over one graph: `build` does, `prospects` tells."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        reader = Reader(run)
+        self._judge = Judge(run, reader)
+        self._building = Building(run, reader, self._judge.images)
+        self.build_ids = BuildIds(run, self._judge)
+        run.ask_build_id(self.build_ids)
+
+    def build(self, goals: Sequence[str]) -> list[Outcome]:
+        """Bring the goals up to date. Raises Interrupted when the user stops it."""
+        self._want(goals)
+        loop = Loop(self._run, self._judge, self._building)
+        self._run.world.reporter.planned(self._run.graph.closure(goals))
+        try:
+            loop.build(goals)
+        finally:
+            self.outcomes = loop.outcomes
+        return loop.outcomes
+
+    def _want(self, goals: Sequence[str]) -> None:
+        run = self._run
+        run.goals = self._asked(goals)
+        if run.settings.build_id is not None:
+            self._pin(goals)
+        run.wanted = set(run.graph.closure(goals, lambda name: name not in run.pinned))
+
+    def _asked(self, goals: Sequence[str]) -> set[str]:
+        """The goals themselves, and what recipe-free phonies among them group."""
+        found: set[str] = set()
+        queue = list(goals)
+        while queue:
+            name = queue.pop()
+            rule = self._run.node(name).rule
+            found.add(name)
+            if isinstance(rule, PhonyRule) and not rule.recipe:
+                queue += [n for n in self._run.graph.prerequisites(name) if n not in found]
+        return found
+
+    def _pin(self, goals: Sequence[str]) -> None:
+        """Under a given BUILD_ID an image that is only a prerequisite is taken as the engine has it."""
+        for name in self._run.graph.closure(goals):
+            node = self._run.node(name)
+            if isinstance(node.rule, ImageRule) and name not in self._run.goals:
+                found = self._judge.images.under_build_id(node)
+                if found is not None:
+                    self._run.images[name] = found
+                    self._run.pinned.add(name)
+
+    # --- telling --------------------------------------------------------------------------------------------
+
+    def prospects(self, goals: Sequence[str], *, lines: bool = False) -> list[Prospect]:
+        """What a run would do with each target that the goals need, in order; nothing is run or written."""
+        self._want(goals)
+        run = self._run
+        order = run.graph.closure(goals, lambda name: name not in run.pinned and name not in run.settings.wish.old)
+        found = []
+        for name in order:
+            node = run.node(name)
+            forecast = self._judge.forecast(node)
+            found.append(Prospect(node, forecast, self._lines(node, forecast) if lines else ()))
+        return found
+
+    def _lines(self, node: Node, forecast: Forecast) -> tuple[str, ...]:
+        if forecast.error is not None:
+            return ()
+        try:
+            if isinstance(node.rule, ImageRule):
+                return self._image_lines(node, forecast)
+            if not forecast.stale:
+                return ()
+            if isinstance(node.rule, PublishRule):
+                return self._judge.publishing.lines(node, forecast.judgement)
+            return self._judge.recipes.lines(node, forecast.judgement)
+        except ImgmakeError as error:
+            return (f"# {error.message}",)
+
+    def _image_lines(self, node: Node, forecast: Forecast) -> tuple[str, ...]:
+        if forecast.stale:
+            return self._building.lines(node)
+        found = forecast.judgement.detail
+        if found is None or found.fresh is None:
+            return ()
+        image, seal = found.fresh
+        return tuple(f"docker tag {image.id[:19]} {tag}" for tag, _ in self._judge.images.untagged(node, image, seal))
+
+    def identity(self, node: Node) -> str:
+        """What a target is now, in one line."""
+        return self._judge.identity(node)
+
+    def edges(self, node: Node) -> tuple[Edge, ...]:
+        """A node's prerequisites, each with where it comes from."""
+        return self._run.graph.edges[node.id]
+
+    def forecast(self, name: str) -> Verdict:
+        """The verdict on one target as things are."""
+        return self._judge.forecast(self._run.node(name)).judgement.verdict
+
+
+__all__ = ["Executor", "Prospect", "Run", "Settings", "Signals", "World"]
