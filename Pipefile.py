@@ -15,29 +15,59 @@ DOCKERFILE = ".ci/image/Dockerfile"
 WHEEL = f"dist/imgmake-{PROJECT['version']}-py3-none-any.whl"
 
 # The base: half a minute, once. mmdebstrap needs root, or a kernel that lets users have namespaces.
-file("build/base.tar", sh("""
+file(
+    "build/base.tar",
+    sh("""
     command -v mmdebstrap >/dev/null || { echo 'Install mmdebstrap, or give a base: BASE=python:3.13-slim'; exit 1; }
     SOURCE_DATE_EPOCH=0 mmdebstrap --variant=minbase --include=python3-venv,git,ca-certificates bookworm $out
-"""))
+"""),
+)
 base = image("base", tags=f"{REPO}-base", dockerfile=".ci/image/base.df")
 
 # Artifacts: our wheel, and in one tar those of everything that it depends on.
-file(WHEEL, "pyproject.toml", "README.md", "LICENSE", "imgmake/**/*.py", "imgmake/py.typed",
-     sh("$PIP wheel --quiet --no-deps --wheel-dir=dist ."))
-file("dist/wheels.tar", sh("""
+file(
+    WHEEL,
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "imgmake/**/*.py",
+    "imgmake/py.typed",
+    sh("$PIP wheel --quiet --no-deps --wheel-dir=dist ."),
+)
+file(
+    "dist/wheels.tar",
+    sh(
+        """
     wheels=$(mktemp -d); trap 'rm -r "$wheels"' EXIT
     printf '%s\\n' "$DEPENDENCIES" > "$wheels/requirements.txt"
     $PIP download --quiet --only-binary=:all: --python-version=$PYTHON --platform=manylinux2014_$(uname -m) \\
         --platform=manylinux_2_28_$(uname -m) --dest="$wheels" --requirement="$wheels/requirements.txt"
     tar --create --file=$out --directory="$wheels" --sort=name --owner=0 --group=0 --mtime=@0 --mode=a=r,a+X .
-""", DEPENDENCIES="\n".join(PROJECT["dependencies"])))
+""",
+        DEPENDENCIES="\n".join(PROJECT["dependencies"]),
+    ),
+)
 phony("app-artifacts", WHEEL, "dist/wheels.tar")
 
 check("lint-dockerfile", lint(DOCKERFILE, ".ci/image/base.df"))
-app = image("app-image", "lint-dockerfile", tags=f"{REPO}:{BUILD_ID}", dockerfile=DOCKERFILE, stage="app-image",
-            build_args={"BASE": BASE or base}, options="--network=none")
-image("app-image-debug", app, tags=f"{REPO}:{BUILD_ID}-debug", dockerfile=DOCKERFILE, stage="app-image-debug",
-      build_args={"BASE": BASE or base}, options="--network=none")
+app = image(
+    "app-image",
+    "lint-dockerfile",
+    tags=f"{REPO}:{BUILD_ID}",
+    dockerfile=DOCKERFILE,
+    stage="app-image",
+    build_args={"BASE": BASE or base},
+    options="--network=none",
+)
+image(
+    "app-image-debug",
+    app,
+    tags=f"{REPO}:{BUILD_ID}-debug",
+    dockerfile=DOCKERFILE,
+    stage="app-image-debug",
+    build_args={"BASE": BASE or base},
+    options="--network=none",
+)
 check("image-tests", structure_test(app, ".ci/image/structure-tests.yaml"))
 
 phony("tag", "image-tests", tag(app, f"{REPO}:{var('TAG')}"))

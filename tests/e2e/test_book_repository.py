@@ -42,7 +42,7 @@ class Shop(NamedTuple):
     def tags(self) -> dict[str, str]:
         """Tag to image ID."""
         lines = self.docker("image", "ls", "--no-trunc", "--format", "{{.Tag}} {{.ID}}", self.images).splitlines()
-        return dict(line.split() for line in lines)  # type: ignore[misc]
+        return dict(line.split() for line in lines)
 
     def build_id(self) -> str:
         """The only BUILD_ID there is."""
