@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from imgmake.cli.words import Request, parse
+from imgmake.cli.options import parse
+from imgmake.cli.words import Request
 from imgmake.errors import ImgmakeError
 from imgmake.reporters import JsonLines, Plain, Settings, choose
 from imgmake.reporters.errors import render, report_defect

@@ -10,7 +10,7 @@ import typer
 import typer.core
 from typer.main import get_command
 
-from imgmake.cli.words import where
+from imgmake.cli.words import Request, normalise, request, where
 from imgmake.errors import UsageError
 
 RUN, ASK, TELL = "What runs", "Questions (nothing is built)", "Where, and how it is told"
@@ -104,18 +104,18 @@ def _given(  # noqa: PLR0913 (typer reads the options from the parameters)
     return dict(locals())
 
 
-def read(words: Sequence[str]) -> dict[str, Any] | int:
-    """The options' values by name, or an exit code when the words were answered already (`--help`).
+def parse(words: Sequence[str]) -> Request | int:
+    """The request that the words make, or an exit code when they were answered already (`--help`).
 
     Raises:
         UsageError: an unknown option or a bad value, with what may have been meant.
     """
     command = get_command(face)
     try:
-        result = command.main(list(words), prog_name="imgmake", standalone_mode=False)
+        result = command.main(normalise(words), prog_name="imgmake", standalone_mode=False)
     except typer.TyperException as error:
         raise _usage(error, sorted(name for param in command.params for name in param.opts)) from None
-    return result if isinstance(result, dict) else int(result or 0)
+    return request(**result) if isinstance(result, dict) else int(result or 0)
 
 
 def _usage(error: typer.TyperException, known: Sequence[str]) -> UsageError:

@@ -1,4 +1,4 @@
-"""The words of a command line, understood: one frozen request. Runs nothing; with `options`, all that knows typer."""
+"""The words of a command line, sorted: targets, variables, a verb; one frozen request. Knows no typer, runs nothing."""
 
 from __future__ import annotations
 
@@ -23,20 +23,6 @@ class Request:
     options: Mapping[str, Any]
     json: bool = False
     drawing: str = "dot"
-
-
-def parse(words: Sequence[str]) -> Request | int:
-    """The request that the words make, or an exit code when they were answered already (`--help`).
-
-    Raises:
-        UsageError: an unknown option or a bad value, with what may have been meant.
-    """
-    from imgmake.cli.options import read
-
-    result = read(normalise(words))
-    if isinstance(result, int):
-        return result
-    return request(**result)
 
 
 def request(words: Sequence[str], **given: Any) -> Request:
