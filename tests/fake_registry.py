@@ -1,7 +1,7 @@
 """A registry in memory that misbehaves on demand, and an engine that exports images made by hand.
 
 `FakeRegistry` speaks the distribution API, counts requests and follows a script of faults;
-`FakeEngine` exports in the layouts of the engines that there are.
+`Exporter` exports in the layouts of the engines that there are.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import socket
 import ssl
 import tarfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -47,9 +47,13 @@ class Fault:
 
 
 class FakeRegistry:
-    """The distribution API in memory, on 127.0.0.1. `token`: ask for a bearer token, which `tokens` are given out."""
+    """The distribution API in memory, on 127.0.0.1.
 
-    def __init__(self, *, token: bool = False, mounts: bool = True) -> None:
+    `token`: ask for a bearer token, and give one out; `basic`: the one ``Authorization`` that is taken;
+    `mounts`: whether a blob can be taken over from another repository.
+    """
+
+    def __init__(self, *, token: bool = False, basic: str = "", mounts: bool = True) -> None:
         self.blobs: dict[tuple[str, str], bytes] = {}
         self.manifests: dict[tuple[str, str], tuple[str, bytes]] = {}
         self.faults: list[Fault] = []
@@ -57,8 +61,10 @@ class FakeRegistry:
         self.authorizations: list[str] = []
         self.forms: list[dict[str, list[str]]] = []
         self.token = token
+        self.basic = basic
         self.mounts = mounts
         self.page = 1000
+        self.on_request: Callable[[], None] = lambda: None
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
@@ -80,6 +86,15 @@ class FakeRegistry:
         context.load_cert_chain(home / "server.crt", home / "server.key")
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         return authority
+
+    def sent(self, repository: str) -> list[str]:
+        """The digests of the blobs that were uploaded to a repository."""
+        prefix = f"/v2/{repository}/blobs/uploads/"
+        return [
+            one.path.partition("digest=")[2].replace("%3A", ":")
+            for one in self.writes()
+            if one.method == "PUT" and one.path.startswith(prefix)
+        ]
 
     def writes(self) -> list[Request]:
         return [one for one in self.requests if one.method in {"PUT", "POST", "PATCH"}]
@@ -108,6 +123,7 @@ def _handler(registry: FakeRegistry) -> type[BaseHTTPRequestHandler]:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one packet, else each answer waits for an acknowledgement
     registry: FakeRegistry
 
     def log_message(self, format: str, *args: Any) -> None:
@@ -125,6 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         self.sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.override: bytes | None = None
+        self.registry.on_request()
         self.registry.authorizations.append(self.headers.get("Authorization", ""))
         fault = self._fault()
         if fault and fault.body is None:
@@ -156,6 +173,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if self.registry.token and not self.headers.get("Authorization", "").startswith("Bearer "):
             self._ask_for_token(url.path)
+            return
+        if self.registry.basic and self.headers.get("Authorization") != self.registry.basic:
+            self._reply(401, _errors("UNAUTHORIZED"), {"WWW-Authenticate": 'Basic realm="fake"'})
             return
         for pattern, serve in (
             (r"/v2/(.+)/manifests/(.+)", self._manifests),
@@ -244,7 +264,7 @@ def _errors(code: str) -> bytes:
 # --- images made by hand --------------------------------------------------------------------------------------
 
 
-class FakeEngine:
+class Exporter:
     """Exports images as engines do: ``archive`` (20.10), ``oci`` (25), ``containerd`` (packed, ID of an index)."""
 
     def __init__(self, layout: str = "archive") -> None:

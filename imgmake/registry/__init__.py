@@ -3,7 +3,7 @@
 `RegistryClient` is the door. Below it, each knowing only those after it: `push` and `copying` (what
 must be sent where), `archive` (an engine's export), `repository` (the calls of the distribution
 API), `transport` with `authority`, `credentials`, `endpoints` and `faults` (HTTP as docker does
-it), `manifests` and `names` (pure).
+it), and `manifests` (pure).
 """
 
 from __future__ import annotations

@@ -6,10 +6,10 @@ from collections.abc import Mapping, MutableMapping, Sequence
 
 from imgmake.errors import InvalidReference
 from imgmake.ports import Cancel, Engine, Image, Output, Remote, Shell
+from imgmake.references import DEFAULT_TAG, Reference, parse
 from imgmake.registry.copying import copy_manifest
 from imgmake.registry.faults import Place
 from imgmake.registry.images import images as read_images
-from imgmake.registry.names import Name, parse
 from imgmake.registry.push import Memory, Push
 from imgmake.registry.repository import Repository
 from imgmake.registry.transport import Transport
@@ -52,7 +52,7 @@ class RegistryClient:
         """What a tag or digest names, each platform's configuration read and verified; None when it is not there."""
         name = parse(reference)
         repository = self.repository(name, cancel)
-        manifest = repository.get_manifest(name.version)
+        manifest = repository.get_manifest(name.digest or name.tag or DEFAULT_TAG)
         if manifest is None:
             return None
         return Remote(reference, manifest.digest, manifest.media_type, read_images(repository, manifest))
@@ -86,17 +86,17 @@ class RegistryClient:
                 moved = target.put_manifest(tag, manifest)
                 output.note(f"tag {target}:{tag} -> {manifest.digest}{'' if moved else ' (as it was)'}")
 
-    def repository(self, name: Name, cancel: Cancel | None = None) -> Repository:
+    def repository(self, name: Reference, cancel: Cancel | None = None) -> Repository:
         """The single calls on one repository, for what is not a whole push."""
-        return Repository(self._transport, Place(name.registry, name.repository), cancel or Cancel())
+        return Repository(self._transport, Place(name.domain, name.path), cancel or Cancel())
 
     def _grouped(self, references: Sequence[str], cancel: Cancel | None) -> dict[Repository, list[str]]:
-        grouped: dict[Name, list[str]] = {}
+        grouped: dict[Reference, list[str]] = {}
         for reference in references:
             name = parse(reference)
             if name.digest:
                 raise InvalidReference(f"{reference!r} is a digest, and only a tag can be set")
             tags = grouped.setdefault(name._replace(tag=""), [])
-            if name.tag not in tags:
-                tags.append(name.tag)
+            if (tag := name.tag or DEFAULT_TAG) not in tags:
+                tags.append(tag)
         return {self.repository(name, cancel): tags for name, tags in grouped.items()}

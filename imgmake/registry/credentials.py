@@ -16,7 +16,7 @@ from typing import Any
 
 from imgmake.errors import RegistryError
 from imgmake.ports import Shell
-from imgmake.registry.names import DOCKER_IO
+from imgmake.references import DEFAULT_DOMAIN
 
 _HUB_KEY = "https://index.docker.io/v1/"  # under which docker stores the credentials of docker.io
 _TOKEN_USER = "<token>"  # noqa: S105 - the name that a helper gives to an identity token
@@ -71,7 +71,7 @@ class Credentials:
 
     def _look_up(self, registry: str) -> Credential:
         config = self._read()
-        key = _HUB_KEY if registry == DOCKER_IO else registry
+        key = _HUB_KEY if registry == DEFAULT_DOMAIN else registry
         helper = _table(config, "credHelpers").get(key) or _table(config, "credHelpers").get(registry)
         helper = helper or config.get("credsStore")
         if helper:

@@ -8,13 +8,15 @@ certificate on this machine, it is made here, for a password follows.
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 
 from imgmake.errors import RegistryError
-from imgmake.registry.names import DOCKER_IO, is_loopback
+from imgmake.references import DEFAULT_DOMAIN
 
 _PATIENCE = 5.0  # seconds to wait for a handshake on this machine
 
@@ -30,7 +32,7 @@ class Endpoints:
     def base(self, registry: str) -> str:
         """The URL that a registry's calls start with."""
         if registry not in self._bases:
-            host = "registry-1.docker.io" if registry == DOCKER_IO else registry
+            host = "registry-1.docker.io" if registry == DEFAULT_DOMAIN else registry
             plain = is_loopback(registry) and not _speaks_tls(registry)
             self._bases[registry] = f"{'http' if plain else 'https'}://{host}"
         return self._bases[registry]
@@ -71,6 +73,21 @@ class Endpoints:
         home = self._environ.get("XDG_CONFIG_HOME") or f"{self._environ.get('HOME') or '/root'}/.config"
         folders = (Path("/etc/docker/certs.d"), Path(home) / "docker/certs.d")
         return [path for folder in folders for path in sorted((folder / registry).glob(pattern))]
+
+
+def is_loopback(registry: str) -> bool:
+    """Whether a registry is this machine: there docker allows HTTP without being told.
+
+    >>> is_loopback("127.0.0.1:5000"), is_loopback("registry.example.com")
+    (True, False)
+    """
+    host = re.sub(r":[0-9]+$", "", registry) if not registry.endswith("]") else registry
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def _load(context: ssl.SSLContext, path: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from imgmake.errors import RegistryError
-from imgmake.registry.names import DOCKER_IO
+from imgmake.references import DEFAULT_DOMAIN
 
 _WORDS = {
     400: "the request was refused as wrong",
@@ -73,7 +73,7 @@ def _hint(place: Place, status: int) -> str:
 
 def login(registry: str) -> str:
     """The command that stores credentials for a registry."""
-    return "docker login" if registry == DOCKER_IO else f"docker login {registry}"
+    return "docker login" if registry == DEFAULT_DOMAIN else f"docker login {registry}"
 
 
 def unreachable(place: Place, error: BaseException) -> RegistryError:

@@ -25,6 +25,7 @@ DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 MANIFESTS = (DOCKER_MANIFEST, OCI_MANIFEST)
 INDEXES = (DOCKER_LIST, OCI_INDEX)
 ACCEPTED = (*INDEXES, *MANIFESTS)
+_ALGORITHMS = {"sha256", "sha384", "sha512"}  # OCI image-spec, descriptor.md
 _CONFIGS = {OCI_CONFIG, DOCKER_CONFIG}
 
 
@@ -63,6 +64,12 @@ class Packed(NamedTuple):
 def sha256(data: bytes) -> str:
     """The digest of some bytes, as registries spell it."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def matches(digest: str, data: bytes) -> bool:
+    """Whether bytes are what a digest says; an algorithm that nobody here knows never matches."""
+    algorithm, _, value = digest.partition(":")
+    return algorithm in _ALGORITHMS and hashlib.new(algorithm, data).hexdigest() == value
 
 
 def decode(data: bytes) -> Mapping[str, Any]:

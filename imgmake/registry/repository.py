@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode, urljoin
 from imgmake.errors import RegistryError
 from imgmake.ports import Cancel
 from imgmake.registry.faults import Place, is_absence
-from imgmake.registry.manifests import ACCEPTED, Blob, Manifest, decode, media_type_of, sha256
+from imgmake.registry.manifests import ACCEPTED, Blob, Manifest, decode, matches, media_type_of, sha256
 from imgmake.registry.transport import Call, Reply, Transport, stop_if
 
 _CHUNK = 1 << 20
@@ -56,8 +56,8 @@ class Repository:
         if manifest.media_type not in ACCEPTED:
             kind = manifest.media_type or "something without a type"
             raise RegistryError(f"{self}: {call.doing}: it is {kind}, which is no image", hint="push it anew")
-        promised = version if version.startswith("sha256:") else reply.headers.get(_DIGEST_HEADER, manifest.digest)
-        if manifest.digest != promised:
+        promised = version if ":" in version else reply.headers.get(_DIGEST_HEADER, manifest.digest)
+        if not matches(promised, manifest.data):
             raise self._liar(f"the manifest of {version}", promised, manifest.digest)
 
     def manifest_digest(self, version: str) -> str | None:
@@ -114,7 +114,7 @@ class Repository:
         call = Call("GET", self._path("blobs", digest), f"reading the blob {digest[:19]}")
         reply = self._send(call)
         self._expect(call, reply, 200)
-        if sha256(reply.body) != digest:
+        if not matches(digest, reply.body):
             raise self._liar(f"the blob {digest}", digest, sha256(reply.body))
         return reply.body
 
