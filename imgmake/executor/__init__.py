@@ -14,7 +14,7 @@ from imgmake.executor.reading import Reader
 from imgmake.executor.run import Run
 from imgmake.executor.world import Settings, Signals, World
 from imgmake.graph import Node
-from imgmake.model import Edge, ImageRule, Outcome, PhonyRule, PublishRule, Verdict
+from imgmake.model import Edge, Field, ImageRule, Outcome, PhonyRule, PublishRule, Verdict
 
 
 class Prospect(NamedTuple):
@@ -120,6 +120,14 @@ class Executor:
     def edges(self, node: Node) -> tuple[Edge, ...]:
         """A node's prerequisites, each with where it comes from."""
         return self._run.graph.edges[node.id]
+
+    def inputs(self, name: str) -> tuple[Field, ...]:
+        """The fields by which a target is judged."""
+        return self._judge.forecast(self._run.node(name)).judgement.fields
+
+    def remove_images(self, name: str) -> list[str]:
+        """Remove the rule's own images, those with a stamp of ours, and their tags in the rule's repositories."""
+        return self._judge.images.remove(self._run.node(name))
 
     def forecast(self, name: str) -> Verdict:
         """The verdict on one target as things are."""

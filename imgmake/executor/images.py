@@ -225,6 +225,20 @@ class Images:
         if (build_id := self._run.build_id_if_known()) and build_id not in state.builds(image.id):
             state.add_build(image.id, build_id, self._run.world.clock.now())
 
+    def remove(self, node: Node) -> list[str]:
+        """Untag and remove what this rule built; an image without a valid stamp is somebody else's."""
+        rule = node.rule
+        assert isinstance(rule, ImageRule)
+        engine, removed = self._run.world.engine(), []
+        repositories = {normalise(name) for name in self._repositories(rule)}
+        for image, _ in self._candidates(node, rule):
+            for tag in image.tags:
+                if normalise(repository(tag)) in repositories:
+                    engine.untag(tag)
+                    removed.append(tag)
+            engine.remove(image.id)
+        return removed
+
     # --- BUILD_IDs ------------------------------------------------------------------------------------------
 
     def build_ids(self, node: Node, image: Image, seal: Stamp) -> Mapping[str, float]:

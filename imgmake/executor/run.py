@@ -31,6 +31,8 @@ class BuildIdSource(Protocol):
 
     decided: str | None
 
+    def get(self) -> str: ...
+
 
 class Judgement(NamedTuple):
     """A verdict, the fields it was judged by, and what the kind's own handler needs to go on."""
@@ -82,6 +84,11 @@ class Run:
     def ask_build_id(self, source: BuildIdSource) -> None:
         """Who decides the BUILD_ID of this run."""
         self._build_id = source
+
+    def decide_build_id(self) -> str:
+        """The BUILD_ID, decided now if nobody needed one before."""
+        assert self._build_id is not None
+        return self._build_id.get()
 
     def build_id_if_known(self) -> str:
         """The BUILD_ID if it was given or has been decided; empty as long as nobody needed one."""

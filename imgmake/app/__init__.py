@@ -1,0 +1,163 @@
+"""One function a verb: loads the Pipefile, makes the edges, hands them to the drive. Prints and exits nowhere."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from imgmake.app.options import Options
+from imgmake.app.session import Session, open_session
+from imgmake.app.wiring import load
+from imgmake.errors import ImgmakeError, Interrupted, UsageError, raise_all
+from imgmake.model import Edge, Entry, Explanation, FileRule, Kind, PhonyRule, Rule, State, Step, Verdict
+from imgmake.ports import Reporter
+
+
+# --- doing ----------------------------------------------------------------------------------------------------
+
+
+def build(options: Options, reporter: Reporter) -> int:
+    """Bring the goals up to date; make's exit codes: 0 done, 1 from -q when something is stale, 2 failed."""
+    read_only = options.dry_run or options.question
+    with open_session(options, reporter, read_only=read_only) as session:
+        goals = session.goals(options.goals)
+        session.check(goals)
+        if read_only:
+            return _pretend(options, session, goals, reporter)
+        try:
+            outcomes = session.executor.build(goals)
+        except Interrupted:
+            reporter.summary(session.executor.outcomes, interrupted=True)
+            return Interrupted.exit_code
+        reporter.summary(outcomes)
+        return 2 if any(outcome.state in (State.FAILED, State.CANCELLED) for outcome in outcomes) else 0
+
+
+def _pretend(options: Options, session: Session, goals: Sequence[str], reporter: Reporter) -> int:
+    prospects = session.executor.prospects(goals, lines=options.dry_run)
+    raise_all([p.forecast.error for p in prospects if p.forecast.error is not None])
+    if options.question:
+        return 1 if any(prospect.forecast.stale for prospect in prospects) else 0
+    for prospect in prospects:
+        if prospect.forecast.stale or prospect.lines:
+            reporter.would_run(prospect.node.id, prospect.forecast.judgement.verdict, prospect.lines)
+    if not any(prospect.forecast.stale or prospect.lines for prospect in prospects):
+        reporter.summary([])
+    return 0
+
+
+def clean(options: Options, goals: Sequence[str], reporter: Reporter) -> int:
+    """Remove what rules made: files of file rules, and this repository's own images with their tags."""
+    with open_session(options, reporter, read_only=False) as session:
+        names = session.goals(goals) if goals else [node for node, _ in session.nodes()]
+        removed = session.clean(names)
+        for line in removed:
+            reporter.note(f"removed {line}")
+        if not removed:
+            reporter.note("nothing to remove")
+    return 0
+
+
+# --- telling --------------------------------------------------------------------------------------------------
+
+
+def listing(options: Options) -> tuple[Entry, ...]:
+    """Every target with its help, and whether it is up to date."""
+    with open_session(options, None, read_only=True) as session:
+        found = {p.node.id: p.forecast for p in session.executor.prospects([name for name, _ in session.nodes()])}
+        default = session.default()
+        return tuple(
+            Entry(
+                target=name,
+                kind=rule.kind,
+                help=rule.help,
+                place=rule.place,
+                status=_status(rule, found[name].judgement.verdict, found[name].error),
+                reasons=found[name].judgement.verdict.reasons,
+                default=name == default,
+            )
+            for name, rule in session.nodes()
+        )
+
+
+def _status(rule: Rule, verdict: Verdict, error: ImgmakeError | None) -> str:
+    if isinstance(rule, PhonyRule):
+        return ""
+    if error is not None:
+        return "unknown"
+    return "stale" if verdict.stale else "up to date"
+
+
+def why(options: Options, targets: Sequence[str]) -> tuple[Explanation, ...]:
+    """Why each target is stale or up to date, and where each of its prerequisites comes from. Never builds."""
+    with open_session(options, None, read_only=True) as session:
+        names = session.goals(targets or options.goals)
+        prospects = {p.node.id: p for p in session.executor.prospects(names)}
+        return tuple(_explain(session, name, prospects) for name in names)
+
+
+def _explain(session: Session, name: str, prospects: Mapping[str, object]) -> Explanation:
+    executor = session.executor
+    node = session.node(name)
+    prerequisites: list[tuple[Edge, Verdict | None]] = [
+        (edge, executor.forecast(edge.prerequisite) if edge.prerequisite in prospects else None)
+        for edge in executor.edges(node)
+    ]
+    prerequisites += [(edge, None) for edge in session.file_edges(name)]
+    if name in session.problems:
+        raise session.problems[name]
+    return Explanation(
+        target=name,
+        kind=node.rule.kind,
+        place=node.rule.place,
+        verdict=executor.forecast(name),
+        identity=executor.identity(node),
+        prerequisites=tuple(prerequisites),
+        inputs=executor.inputs(name),
+    )
+
+
+def plan(options: Options) -> tuple[Step, ...]:
+    """The targets that would run for the goals, in order, each with why and what."""
+    with open_session(options, None, read_only=True) as session:
+        goals = session.goals(options.goals)
+        session.check(goals)
+        prospects = session.executor.prospects(goals, lines=True)
+        raise_all([p.forecast.error for p in prospects if p.forecast.error is not None])
+        return tuple(
+            Step(p.node.id, p.node.rule.kind, p.forecast.judgement.verdict, p.lines, p.forecast.maybe)
+            for p in prospects
+            if p.forecast.stale or p.lines
+        )
+
+
+def edges(options: Options) -> tuple[tuple[tuple[str, Kind], ...], tuple[Edge, ...]]:
+    """The graph of the goals, or of everything: nodes with their kinds, and edges with their reasons."""
+    with open_session(options, None, read_only=True) as session:
+        names = session.closure(session.goals(options.goals) if options.goals else [n for n, _ in session.nodes()])
+        nodes = tuple((name, session.node(name).rule.kind) for name in names)
+        return nodes, tuple(edge for name in names for edge in session.executor.edges(session.node(name)))
+
+
+def names(options: Options) -> tuple[tuple[str, str], ...]:
+    """Targets with their help, and variables as ``NAME=``, for completion; nothing when the Pipefile has a mistake."""
+    with contextlib.suppress(ImgmakeError, OSError):
+        pipeline = load(options)
+        targets = [(t, r.help) for r in pipeline.rules for t in (r.targets if isinstance(r, FileRule) else [r.target])]
+        return (*targets, *((f"{name}=", variable.help) for name, variable in pipeline.variables.items()))
+    return ()
+
+
+def svg(dot: str) -> str:
+    """A drawing of a graph in DOT, by graphviz. Raises UsageError without it."""
+    from imgmake.shell import LocalShell
+
+    code, out, err = LocalShell().capture(["dot", "-Tsvg"], cwd=Path(), env=dict(os.environ), stdin=dot)
+    if code:
+        raise UsageError(f"graphviz could not draw the graph: {err.strip()}", hint="install graphviz, or use --graph dot")
+    return out
+
+
+__all__ = ["Options", "build", "clean", "edges", "listing", "names", "plan", "svg", "why"]

@@ -1,0 +1,33 @@
+"""What the command line asks, understood: one frozen value that goes all the way down."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+def _environ() -> Mapping[str, str]:
+    return dict(os.environ)
+
+
+@dataclass(frozen=True)
+class Options:
+    """One command line: goals in their order, ``NAME=value`` words, make's options and ours."""
+
+    goals: tuple[str, ...] = ()
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    directory: Path = Path()
+    file: Path | None = None
+    dry_run: bool = False
+    question: bool = False
+    always_make: bool = False
+    keep_going: bool = False
+    silent: bool = False
+    trace: bool = False
+    start_engine: bool = False
+    jobs: int | None = None
+    what_if: tuple[str, ...] = ()
+    old_file: tuple[str, ...] = ()
+    environ: Mapping[str, str] = field(default_factory=_environ)

@@ -1,0 +1,248 @@
+"""One command's work on one repository: the Pipefile loaded, its graph resolved, its records open."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from imgmake import inference, metadata
+from imgmake.app.options import Options
+from imgmake.app.wiring import Engines, Looks, load, starter, wish, world
+from imgmake.commands.base import as_action
+from imgmake.errors import CommandFailed, EngineUnavailable, GraphError, ImgmakeError, UsageError, raise_all
+from imgmake.executor import Executor, Run, Settings, World
+from imgmake.graph import Memory, Node
+from imgmake.model import Command, Edge, FileRule, ImageRule, Outcome, Pipeline, Rule, Verdict
+from imgmake.ports import Output, Reporter
+from imgmake.sources.files import LocalSources
+from imgmake.state import lock, open_state
+from imgmake.variables import PLATFORM, Values
+
+FOLDER = ".imgmake"
+
+
+@dataclass
+class Session:
+    """What every verb works with."""
+
+    pipeline: Pipeline
+    resolved: inference.Resolved
+    run: Run
+    executor: Executor
+
+    @property
+    def problems(self) -> Mapping[str, ImgmakeError]:
+        return self.resolved.problems
+
+    def node(self, name: str) -> Node:
+        return self.run.node(name)
+
+    def nodes(self) -> tuple[tuple[str, Rule], ...]:
+        """Every rule with its main node's name, in the order written."""
+        return tuple((rule.target, rule) for rule in self.pipeline.rules)
+
+    def default(self) -> str:
+        """The goal when none is given: ``default(…)``, else the first rule."""
+        if self.pipeline.default is not None:
+            return self._find(self.pipeline.default) or self.pipeline.default
+        if not self.pipeline.rules:
+            raise GraphError(f"{self.pipeline.pipefiles[0]} declares no rule")
+        return self.pipeline.rules[0].target
+
+    def goals(self, words: Sequence[str]) -> list[str]:
+        """The nodes that the words name, in their order. Raises UsageError with a suggestion."""
+        found = []
+        for word in words or [self.default()]:
+            node = self._find(word)
+            if node is None and self.run.world.sources.stat(word) is None:
+                raise self._unknown(word)
+            found += [node] if node is not None else []
+            if node is None:
+                self.run.world.reporter.note(f"nothing to be done for {word!r}: it is a file without a rule")
+        return found
+
+    def _find(self, word: str) -> str | None:
+        clean = os.path.normpath(word) if word and not word.startswith("//") else word[2:]
+        for name in (word, clean):
+            if name in self.run.graph.nodes:
+                return name
+            for rule in self.pipeline.rules:
+                if isinstance(rule, FileRule) and name in rule.targets:
+                    return rule.target
+        return None
+
+    def _unknown(self, word: str) -> UsageError:
+        names = [name for rule in self.pipeline.rules for name in getattr(rule, "targets", None) or [rule.target]]
+        close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]!r}?" if close else "`imgmake --list` shows the targets"
+        return UsageError(f"no rule to make target {word!r}", hint=hint)
+
+    def closure(self, goals: Iterable[str]) -> tuple[str, ...]:
+        return self.run.graph.closure(goals)
+
+    def check(self, goals: Sequence[str]) -> None:
+        """Problems of what is wanted, all at once; and say which inferred prerequisites had to be left out."""
+        wanted = self.closure(goals)
+        raise_all([self.problems[name] for name in wanted if name in self.problems])
+        for edge in self.run.graph.dropped:
+            if edge.target in wanted:
+                self.run.world.reporter.note(
+                    f"{edge.target}: {edge.prerequisite} is made from it, so it stays out of it ({edge.why})"
+                )
+
+    def file_edges(self, name: str) -> tuple[Edge, ...]:
+        """Files without a rule that a node reads, as edges."""
+        inputs = self.run.graph.inputs.get(name)
+        if inputs is None:
+            return ()
+        made = {edge.prerequisite for edge in self.run.graph.edges[name]}
+        paths = [*inputs.files, *(f"{folder}/" for folder in inputs.folders), *inputs.patterns]
+        return tuple(Edge(name, path, "written") for path in paths if path not in made)
+
+    def clean(self, names: Iterable[str]) -> list[str]:
+        """Remove what the rules made; only files that rules with a recipe name, and images with a stamp of ours."""
+        removed = []
+        for name in names:
+            rule = self.node(name).rule
+            if isinstance(rule, FileRule) and rule.recipe:
+                removed += [path for path in rule.targets if self._remove_file(path)]
+            elif isinstance(rule, ImageRule):
+                with contextlib.suppress(EngineUnavailable):
+                    removed += self.executor.remove_images(name)
+        return removed
+
+    def _remove_file(self, path: str) -> bool:
+        if self.run.world.sources.stat(path) is None:
+            return False
+        self.run.world.sources.remove(path)
+        return True
+
+
+# --- opening --------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def open_session(options: Options, reporter: Reporter | None, *, read_only: bool) -> Iterator[Session]:
+    """Load, resolve, open the records, and close all of it again. A read-only session writes nothing at all.
+
+    Raises PipefileError, GraphError, UsageError, StateError.
+    """
+    pipeline = load(options)
+    hears = reporter or Silent()
+    folder = pipeline.root / FOLDER
+    with contextlib.ExitStack() as stack:
+        if not read_only:
+            stack.enter_context(lock(folder, options.environ, lambda pid: hears.note(_waiting(pid))))
+        state = stack.enter_context(contextlib.closing(open_state(folder, read_only=read_only, say=hears.warning)))
+        engines = Engines(options.environ, starter(options, hears.note))
+        stack.callback(engines.close)
+        yield _session(options, pipeline, world(options, pipeline.root, state, hears, engines))
+
+
+def _waiting(pid: int) -> str:
+    return f"waiting for another imgmake (process {pid}) in this repository"
+
+
+def _session(options: Options, pipeline: Pipeline, around: World) -> Session:
+    assert isinstance(around.sources, LocalSources)
+    family = "classic" if around.environ.get("IMGMAKE_BUILDER") == "classic" else "buildkit"
+    resolved = inference.resolve(
+        pipeline,
+        Looks(around.sources),
+        native=PLATFORM,
+        family=family,
+        memory=Memory(around.state.order, around.state.set_order),
+    )
+    run = Run(
+        pipeline=pipeline,
+        graph=resolved.graph,
+        world=around,
+        settings=_settings(options, pipeline),
+        values=Values(pipeline.variables, {}, lambda _: ""),
+        native=PLATFORM,
+    )
+    run.values = Values(pipeline.variables, _providers(run), lambda command: _capture(run, command))
+    return Session(pipeline, resolved, run, Executor(run))
+
+
+def _settings(options: Options, pipeline: Pipeline) -> Settings:
+    makes = {r.target: r.targets for r in pipeline.rules if isinstance(r, FileRule)}
+    given = pipeline.variables.get("BUILD_ID")
+    return Settings(
+        jobs=options.jobs or len(os.sched_getaffinity(0)),
+        keep_going=options.keep_going,
+        dry=options.dry_run or options.question,
+        wish=wish(options, makes),
+        build_id=metadata.check_build_id(given.value) if given is not None and given.value is not None else None,
+        forced_builder=options.environ.get("IMGMAKE_BUILDER"),
+    )
+
+
+def _providers(run: Run) -> Mapping[str, Callable[[], str]]:
+    """Metadata from git and the clock, each when first used."""
+    git, clock = run.world.git, run.world.clock
+    return {
+        "BUILD_ID": run.decide_build_id,
+        "VCS_REF": lambda: git.revision() or "unknown",
+        "VCS_URL": git.url,
+        "VCS_BRANCH": git.branch,
+        "VCS_TAG": git.tag,
+        "VCS_DESCRIBE": git.describe,
+        **metadata.clock_values(clock.now),
+    }
+
+
+class _Captured:
+    """An Output that keeps what a command prints."""
+
+    tty = False
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def write(self, data: bytes) -> None:
+        self.data += data
+
+    def note(self, text: str) -> None:
+        pass
+
+    def command(self, line: str) -> None:
+        pass
+
+
+def _capture(run: Run, command: Command) -> str:
+    """The output of a variable's command. Raises CommandFailed with what it printed."""
+    output = _Captured()
+    step = as_action(command)
+    node = next(iter(run.graph.nodes.values()))
+    view = run.view(node, content=str)
+    try:
+        step.run(run.job(view, output))
+    except CommandFailed as error:
+        printed = output.data.decode("utf-8", "replace").strip()
+        raise CommandFailed(f"{error.message}\n  {printed}", hint=error.hint, place=error.place) from None
+    return output.data.decode("utf-8", "surrogateescape")
+
+
+class Silent:
+    """A reporter for verbs that answer by their result: nobody hears the events."""
+
+    def output(self, target: str) -> Output:  # noqa: ARG002
+        return _Captured()
+
+    def planned(self, targets: Sequence[str]) -> None: ...
+
+    def started(self, target: str, verdict: Verdict) -> None: ...
+
+    def finished(self, outcome: Outcome) -> None: ...
+
+    def would_run(self, target: str, verdict: Verdict, lines: Sequence[str]) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+    def warning(self, text: str) -> None: ...
+
+    def summary(self, outcomes: Sequence[Outcome], *, interrupted: bool = False) -> None: ...

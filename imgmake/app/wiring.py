@@ -1,0 +1,164 @@
+"""Makes the edges and joins them: the only place where the drive's ports meet their implementations."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+from imgmake import pipefile
+from imgmake.app.options import Options
+from imgmake.engine import DockerEngine
+from imgmake.errors import EngineUnavailable
+from imgmake.executor import World
+from imgmake.freshness import Wish
+from imgmake.ignore import Ignore
+from imgmake.model import Pipeline
+from imgmake.ports import Builder, Context, Engine, Registry, Reporter
+from imgmake.shell import LocalShell
+from imgmake.sources import globs
+from imgmake.sources.context import LocalContext
+from imgmake.sources.files import LocalSources
+from imgmake.sources.git import LocalGit
+from imgmake.state import SqliteState
+
+
+def load(options: Options) -> Pipeline:
+    """Find and execute the Pipefile. Raises PipefileError, UsageError."""
+    path = pipefile.find(options.directory, options.file)
+    return pipefile.load(path, overrides=options.overrides, environ=options.environ)
+
+
+class SystemClock:
+    """The wall clock."""
+
+    def now(self) -> float:
+        return time.time()
+
+
+class Looks:
+    """`inference.Look` over the local files."""
+
+    def __init__(self, sources: LocalSources) -> None:
+        self._sources = sources
+
+    def kind(self, path: str) -> Literal["file", "folder", "other"] | None:
+        full = self._sources.root / path
+        if os.path.isdir(full):  # noqa: PTH112 - follows links, as a prerequisite does
+            return "folder"
+        if os.path.isfile(full):  # noqa: PTH113
+            return "file"
+        return "other" if os.path.lexists(full) else None
+
+    def read_text(self, path: str) -> str:
+        return self._sources.read_text(path)
+
+    def glob(self, pattern: str) -> tuple[str, ...]:
+        return tuple(self._sources.glob(pattern))
+
+    def matches(self, pattern: str, path: str) -> bool:
+        return globs.matches(pattern, path)
+
+    def ignored(self, context: str, dockerfile: str, family: str) -> Callable[[str], bool]:
+        own = [f"{dockerfile}.dockerignore"] if family == "buildkit" else []
+        for path in [*own, f"{context}/.dockerignore" if context else ".dockerignore"]:
+            if self.kind(path) == "file":
+                return Ignore.parse(self.read_text(path), path).excludes
+        return Ignore.parse("", "").excludes
+
+
+class Engines:
+    """Connects once, on first use; a failure to connect is remembered too."""
+
+    def __init__(self, environ: Mapping[str, str], start: Callable[[], None] | None) -> None:
+        self._environ = environ
+        self._start = start
+        self._engine: DockerEngine | None = None
+        self._failed: EngineUnavailable | None = None
+
+    def __call__(self) -> Engine:
+        if self._failed is not None:
+            raise self._failed
+        if self._engine is None:
+            self._engine = self._connect()
+        return self._engine
+
+    @property
+    def connected(self) -> DockerEngine | None:
+        return self._engine
+
+    def _connect(self) -> DockerEngine:
+        if self._start is not None:
+            self._start()
+        engine = DockerEngine(environ=self._environ)
+        try:
+            engine.info()
+        except EngineUnavailable as error:
+            self._failed = error
+            raise
+        return engine
+
+    def close(self) -> None:
+        if self._engine is not None:
+            self._engine.close()
+
+
+def world(options: Options, root: Path, state: SqliteState, reporter: Reporter, engines: Engines) -> World:
+    """Every port, each made when first used."""
+    shell = LocalShell()
+
+    @functools.cache
+    def registry() -> Registry:
+        from imgmake.registry import RegistryClient
+
+        return RegistryClient(options.environ, shell, remember=state.layers())
+
+    @functools.cache
+    def builder(forced: str | None) -> Builder:
+        from imgmake import builders
+
+        engine = engines()
+        return builders.choose(engine, forced or options.environ.get("IMGMAKE_BUILDER"), options.environ)
+
+    def context(folder: Path, ignore: Ignore, exclude: frozenset[str]) -> Context:
+        return LocalContext(folder, ignore, exclude=exclude)
+
+    return World(
+        engine=engines,
+        builder=builder,
+        registry=registry,
+        context=context,
+        sources=LocalSources(root, state),
+        git=LocalGit(root),
+        shell=shell,
+        state=state,
+        reporter=reporter,
+        clock=SystemClock(),
+        environ=options.environ,
+    )
+
+
+def starter(options: Options, say: Callable[[str], None]) -> Callable[[], None] | None:
+    """What starts an engine when none answers; nothing unless asked (--start-engine)."""
+    if not options.start_engine:
+        return None
+
+    def start() -> None:
+        from imgmake.engine.start import ensure
+
+        ensure(options.environ.get("DOCKER_HOST"), say, LocalShell())
+
+    return start
+
+
+def wish(options: Options, old: Mapping[str, tuple[str, ...]]) -> Wish:
+    """-B, -W and -o; `old` gives for each target the files that it makes."""
+    touched = {path for name in options.old_file for path in (name, *old.get(name, ()))}
+    return Wish(always=options.always_make, changed=frozenset(map(_clean, options.what_if)), old=frozenset(touched))
+
+
+def _clean(path: str) -> str:
+    return os.path.normpath(path)
