@@ -35,7 +35,7 @@ def sha256(data: bytes) -> str:
 class Fault:
     """The next `times` requests that match get this: a status with headers, or a dropped connection (status 0).
 
-    `body` answers in place of the real content, with the real headers (a lie).
+    `body` is the body for a status; without one it takes the place of the real content (a lie).
     """
 
     method: str
@@ -144,7 +144,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.registry.on_request()
         self.registry.authorizations.append(self.headers.get("Authorization", ""))
         fault = self._fault()
-        if fault and fault.body is None:
+        if fault and (fault.status or fault.body is None):
             self._fail(fault)
             return
         self.override = fault.body if fault else None
@@ -159,7 +159,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _fail(self, fault: Fault) -> None:
         if fault.status:
-            self._reply(fault.status, b"", fault.headers)
+            self._reply(fault.status, fault.body or b"", fault.headers)
             return
         self.registry.requests.append(Request(self.command, self.path, 0))
         self.close_connection = True
@@ -171,7 +171,7 @@ class _Handler(BaseHTTPRequestHandler):
         if url.path == "/token":
             self._give_token(query)
             return
-        if self.registry.token and not self.headers.get("Authorization", "").startswith("Bearer "):
+        if self.registry.token and not self._allowed():
             self._ask_for_token(url.path)
             return
         if self.registry.basic and self.headers.get("Authorization") != self.registry.basic:
@@ -193,6 +193,10 @@ class _Handler(BaseHTTPRequestHandler):
         form = parse_qs(self.sent.decode()) or query
         self.registry.forms.append(form)
         self._reply(200, json.dumps({"token": f"for {' '.join(form.get('scope', []))}"}).encode())
+
+    def _allowed(self) -> bool:
+        told = self.headers.get("Authorization", "")
+        return told.startswith("Bearer for ") and (self.command in {"GET", "HEAD"} or "pull,push" in told)
 
     def _ask_for_token(self, path: str) -> None:
         name = path.removeprefix("/v2/").rsplit("/", 2)[0].removesuffix("/blobs")

@@ -100,7 +100,7 @@ class Credentials:
 
     def _decoded(self, auth: str) -> tuple[str, str]:
         try:
-            user, _, password = base64.b64decode(auth).decode().partition(":")
+            user, _, password = base64.b64decode(auth, validate=True).decode().partition(":")
         except (binascii.Error, ValueError):
             raise RegistryError(f"{self.path}: an 'auth' in it is no base64", hint="log in anew") from None
         return user, password.strip("\0")  # docker pads with zeroes
