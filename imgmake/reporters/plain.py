@@ -78,7 +78,6 @@ class Plain:
         self.stage = Stage(self.emit, self._again)
         self._out, self._err = Sink(out), Sink(err)
         self._failed: list[Outcome] = []
-        self._would = 0
         self._begun = self.settings.clock()
 
     # --- what subclasses may change -----------------------------------------------------------------------
@@ -128,7 +127,6 @@ class Plain:
     def would_run(self, target: str, verdict: Verdict, lines: Sequence[str]) -> None:
         """As comments and commands, so that the dry run is a script that a shell can read."""
         with self.lock:
-            self._would += 1
             if not self.settings.silent:
                 self.say_line(target, self.paint.bold(f"# {self._plain_header(target, verdict)}"))
             for line in lines:
@@ -189,9 +187,7 @@ class Plain:
     def _tell_all(self, outcomes: Sequence[Outcome], interrupted: bool) -> None:
         count = Counter(outcome.state for outcome in outcomes)
         cancelled = [one_line(outcome.target) for outcome in outcomes if outcome.state is State.CANCELLED]
-        if self._would:
-            self._aside(self.paint.dim(f"# {self._would} would run, {count[State.FRESH]} up to date"))
-        elif count.keys() <= {State.FRESH} and not interrupted:
+        if count.keys() <= {State.FRESH} and not interrupted:
             self._aside(self._nothing_to_do(count[State.FRESH]))
         else:
             if cancelled:
@@ -201,7 +197,7 @@ class Plain:
     def _nothing_to_do(self, fresh: int) -> str:
         if len(self.settings.goals) == 1:
             return f"imgmake: '{one_line(self.settings.goals[0])}' is up to date."
-        return f"imgmake: everything is up to date ({plural(fresh, 'target')})"
+        return "imgmake: everything is up to date" + (f" ({plural(fresh, 'target')})" if fresh else "")
 
     def _counts(self, count: Counter[State]) -> str:
         words = {

@@ -1,0 +1,193 @@
+"""Layers only import downward: every file's ast against the tables below. Type-only and local imports count."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "imgmake"
+
+WORDS = {"errors", "model"}
+THOUGHT = {
+    "commands",
+    "declare",
+    "dockerfile",
+    "durations",
+    "fingerprint",
+    "freshness",
+    "graph",
+    "ignore",
+    "imagerule",
+    "inference",
+    "metadata",
+    "plan",
+    "ports",
+    "references",
+    "semver",
+    "stamp",
+    "variables",
+}
+DRIVE = {"executor"}
+EDGES = {"builders", "engine", "pipefile", "registry", "reporters", "shell", "sources", "state"}
+WIRING = {"app", "session", "wiring"}
+FACE = {"cli", "__main__"}
+FRONT = {"__init__"}  # the names a Pipefile imports
+
+DOWN_FROM = {
+    **dict.fromkeys(WORDS, WORDS),
+    **dict.fromkeys(THOUGHT, WORDS | THOUGHT),
+    **dict.fromkeys(DRIVE, WORDS | THOUGHT | DRIVE),
+    **{edge: WORDS | THOUGHT | {edge} for edge in EDGES},  # never each other, never the drive
+    **dict.fromkeys(WIRING, WORDS | THOUGHT | DRIVE | WIRING | EDGES - {"reporters"}),  # app joins, and prints nothing
+    "cli": WORDS | {"ports", "app", "cli", "reporters"},
+    "__main__": {"cli"},
+    "__init__": WORDS | THOUGHT,
+}
+
+ONLY_HERE = {
+    "docker": {"engine", "builders"},
+    "dockerfile": {"dockerfile"},
+    "git": {"sources"},
+    "networkx": {"graph"},
+    "oras": {"registry"},
+    "requests": {"engine", "registry"},
+    "rich": {"reporters"},
+    "sqlite3": {"state"},
+    "subprocess": {"shell", "builders"},
+    "typer": {"cli"},
+}
+
+LONGEST_MODULE, LONGEST_FUNCTION = 400, 50
+
+
+class Import(NamedTuple):
+    """`module` is dotted from the top; `line` is where the import stands."""
+
+    module: str
+    line: int
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+TREES = {path: ast.parse(path.read_text()) for path in FILES}
+
+
+def name_of(path: Path) -> str:
+    """``imgmake/cli/words.py`` is ``imgmake.cli.words``; a package is its ``__init__.py``."""
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(path): path for path in FILES}
+
+
+def part_of(module: str) -> str:
+    """The name under which a module stands in the tables."""
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def imports(path: Path) -> Iterator[Import]:
+    for node in ast.walk(TREES[path]):
+        if isinstance(node, ast.Import):
+            yield from (Import(alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: write imports from the top"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield Import(inner if inner in MODULES else str(node.module), node.lineno)
+
+
+def ours(path: Path) -> Iterator[Import]:
+    return (each for each in imports(path) if each.module.split(".")[0] == "imgmake")
+
+
+def every_file() -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("path", FILES, ids=name_of)
+
+
+def test_every_module_has_a_layer() -> None:
+    assert {part_of(name) for name in MODULES} <= DOWN_FROM.keys(), "a new module needs a place in the tables above"
+
+
+@every_file()
+def test_imports_only_point_downward(path: Path) -> None:
+    here = part_of(name_of(path))
+    wrong = [f"{path}:{line}: {here} imports {module}" for module, line in ours(path) if not allowed(here, module)]
+    assert not wrong, "\n".join(wrong)
+
+
+def allowed(here: str, module: str) -> bool:
+    return part_of(module) in DOWN_FROM[here]
+
+
+@every_file()
+def test_libraries_stay_where_they_belong(path: Path) -> None:
+    here = part_of(name_of(path))
+    wrong = [
+        f"{path}:{line}: {here} imports {module}"
+        for module, line in imports(path)
+        if here not in ONLY_HERE.get(module.split(".")[0], {here})
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_cycle_between_modules() -> None:
+    uses = {name: {each.module for each in ours(path)} - {name} for name, path in MODULES.items()}
+    graphlib.TopologicalSorter(uses).prepare()  # raises CycleError with the path
+
+
+def test_the_check_sees_every_spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "spelt.py"
+    path.write_text(
+        "from __future__ import annotations\n"
+        "from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    from imgmake.app import Options\n"
+        "def f():\n    import imgmake.cli\n    from imgmake import errors\n"
+    )
+    monkeypatch.setitem(TREES, path, ast.parse(path.read_text()))
+    monkeypatch.setitem(MODULES, "imgmake.app", path)
+    assert {each.module for each in ours(path)} == {"imgmake.app", "imgmake.cli", "imgmake.errors"}
+    assert not allowed("executor", "imgmake.engine.sdk")
+    assert allowed("app", "imgmake.engine.sdk")
+
+
+@every_file()
+def test_each_module_opens_with_a_header(path: Path) -> None:
+    header = ast.get_docstring(TREES[path])
+    assert header, f"{path} says not what lives there"
+    assert header.splitlines()[0].rstrip().endswith((".", ":")), f"{path}: the header is a sentence"
+
+
+@every_file()
+def test_modules_and_functions_stay_short(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= LONGEST_MODULE
+    functions = (node for node in ast.walk(TREES[path]) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    long = [f"{path}:{f.lineno} {f.name}" for f in functions if (f.end_lineno or 0) - f.lineno >= LONGEST_FUNCTION]
+    assert not long
+
+
+@every_file()
+def test_nothing_is_left_for_later(path: Path) -> None:
+    assert not re.search(r"\b(TODO|FIXME|XXX)\b", path.read_text())
+
+
+@every_file()
+def test_nobody_prints_but_reporters_and_face(path: Path) -> None:
+    calls = [node for node in ast.walk(TREES[path]) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    assert not [node for node in calls if isinstance(node.func, ast.Name) and node.func.id == "print"]
+
+
+HEAVY = ("docker", "git", "networkx", "rich", "typer", "requests", "oras", "sqlite3")
+
+
+def test_the_front_door_is_light() -> None:
+    code = f"import imgmake, sys; print(*sorted(set(sys.modules) & set({HEAVY!r})))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
+    assert done.stdout.split() == []
