@@ -1,0 +1,169 @@
+"""The documentation, run: every Pipefile in it loads, every console block prints what the page says it prints.
+
+In README.md and docs/, a fenced block is
+
+* ```python: a Pipefile. It must load, and its rules must form a graph. When its first line is ``# Pipefile.py`` it
+  also becomes the Pipefile of the page's repository, for the console blocks below it.
+* ```console: lines after ``$`` are run in the page's repository, one shell each; the lines below must be their output.
+  ``…`` stands for anything within a line, a line that is only ``…`` for any lines; IDs, dates and durations may differ.
+* Any other language, or none, is only read.
+
+``<!-- in: shop -->`` puts a page's blocks into a repository like the tutorial's; without it, into a small one.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.e2e.kit import ROOT, SHOP, Repo, repository
+
+PAGES = ["README.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md"))]
+SHELL = f'imgmake() {{ {shlex.quote(sys.executable)} -m imgmake "$@"; }}'
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#\s]+)?(?:#([\w-]+))?\)")
+# Whatever a Pipefile on any page names.
+FILES = """Dockerfile Makefile pom.xml structure-tests.yaml multi-stage-runtime.df .hadolint.yaml src/one.txt
+src/a/two.txt base/Dockerfile config/Dockerfile services/api/Dockerfile services/api/structure.yaml
+services/web/Dockerfile
+services/web/structure.yaml notes/apples.txt notes/pears.txt"""
+
+
+class Block(NamedTuple):
+    language: str
+    text: str
+    line: int
+
+
+class Page(NamedTuple):
+    name: str
+    text: str
+
+    @property
+    def blocks(self) -> Iterator[Block]:
+        for match in FENCE.finditer(self.text):
+            yield Block(match[1], match[2], self.text.count("\n", 0, match.start()) + 1)
+
+    @property
+    def folder(self) -> str:
+        match = re.search(r"<!-- in: (\w+) -->", self.text)
+        return match[1] if match else ""
+
+
+def page(name: str) -> Page:
+    return Page(name, (ROOT / name).read_text())
+
+
+def small(path: Path) -> Repo:
+    """A repository that holds every file that the pages speak of."""
+    for name in FILES.split():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        content = "FROM scratch\n" if name.endswith("Dockerfile") else f"{Path(name).stem}\n"
+        (path / name).write_text(content)
+    shop = (SHOP / "multi-stage-runtime.df").read_text()
+    (path / "multi-stage-runtime.df").write_text(shop)
+    (path / "services/api/Dockerfile").write_text("ARG BASE\nARG COLOR\nFROM ${BASE} AS app-image\nARG COLOR\n")
+    return repository(path)
+
+
+PIPEFILES = [
+    pytest.param(block.text, id=f"{name}:{block.line}")
+    for name in PAGES
+    for block in page(name).blocks
+    if block.language == "python"
+]
+
+
+@pytest.mark.parametrize("text", PIPEFILES)
+def test_every_pipefile_loads_and_its_rules_form_a_graph(text: str, tmp_path: Path) -> None:
+    repo = small(tmp_path / "sample")
+    repo.write("Pipefile.py", text)
+    drawn = repo.imgmake("--graph").out
+    assert drawn.startswith("digraph")
+
+
+CONSOLES = [name for name in PAGES if any(block.language == "console" for block in page(name).blocks)]
+
+
+@pytest.mark.parametrize("name", [name for name in CONSOLES if page(name).folder != "shop"])
+def test_console_blocks_print_what_they_say(name: str, tmp_path: Path) -> None:
+    transcript(page(name), small(tmp_path / "notes"))
+
+
+@pytest.mark.parametrize("name", [name for name in CONSOLES if page(name).folder == "shop"])
+def test_console_blocks_of_the_shop_print_what_they_say(
+    name: str, tmp_path: Path, tools: dict[str, str], docker_hub: None
+) -> None:
+    transcript(page(name), repository(tmp_path / "shop", SHOP, tools))
+
+
+def transcript(told: Page, repo: Repo) -> None:
+    """Follow a page from top to bottom."""
+    for block in told.blocks:
+        if block.language == "python" and block.text.startswith("# Pipefile.py\n"):
+            repo.write("Pipefile.py", block.text)
+        elif block.language == "console":
+            for command, expected in commands(block.text):
+                printed = repo.run("sh", "-c", f"{SHELL}\n{{ {command}\n}} 2>&1", code=None).out
+                place = f"{told.name}:{block.line}: $ {command}"
+                assert matches(expected, printed), f"{place}\nthe page says:\n{expected}\nprinted:\n{printed}"
+
+
+def commands(text: str) -> Iterator[tuple[str, str]]:
+    """Each command of a console block, with the output below it."""
+    for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+        command, _, output = part.partition("\n")
+        yield command, output
+
+
+VOLATILE = [
+    (re.compile(r"\d{8}-\d{6}-[0-9a-f]{7,}"), "BUILD_ID"),
+    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"), "DATE"),
+    (re.compile(r"\b[0-9a-f]{40}\b"), "COMMIT"),
+    (re.compile(r"sha256:[0-9a-f]{12,}"), "DIGEST"),
+    (re.compile(r"\b\d+(\.\d+)? (ms|s|min)\b"), "TIME"),
+]
+
+
+def steady(text: str) -> str:
+    for pattern, name in VOLATILE:
+        text = pattern.sub(name, text)
+    return "\n".join(line.rstrip() for line in text.strip("\n").splitlines())
+
+
+def matches(expected: str, printed: str) -> bool:
+    """Whether the output is what a page says, but for what may differ.
+
+    >>> matches("2 ran, 0.3 s", "2 ran, 12.9 s"), matches("a\\n…\\nd", "a\\nb\\nc\\nd"), matches("a… b", "ax c")
+    (True, True, False)
+    """
+    any_lines, any_text = r"(?:.*\n)*?", ".*"
+    wanted = [
+        any_lines if line.strip() == "…" else re.escape(line).replace("…", any_text) + r"\n"
+        for line in steady(expected).splitlines()
+    ]
+    return re.fullmatch("".join(wanted), steady(printed) + "\n" if printed.strip() else "") is not None
+
+
+def test_links_lead_somewhere() -> None:
+    broken = []
+    for name in PAGES:
+        for target, anchor in LINK.findall(page(name).text):
+            if "://" in target:
+                continue
+            path = (ROOT / name).parent / target if target else ROOT / name
+            if not path.exists() or (anchor and anchor not in anchors(path)):
+                broken.append(f"{name}: {target}#{anchor}")
+    assert broken == []
+
+
+def anchors(path: Path) -> set[str]:
+    """GitHub's names for a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
