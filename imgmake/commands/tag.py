@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 from typing import Any
 
+from imgmake import references
 from imgmake.commands import words
 from imgmake.commands.base import Action, Job, Read, View
 from imgmake.errors import EngineError, InvalidReference, PipefileError
 from imgmake.model import Field
-
-# The grammar of github.com/distribution/reference, without a digest: a tag cannot be set on one.
-_HOST = r"(?:(?!-)[A-Za-z0-9-]+(?<!-)(?:\.(?!-)[A-Za-z0-9-]+(?<!-))*|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?"
-_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_REFERENCE = re.compile(rf"(?:{_HOST}/)?{_PART}(?:/{_PART})*(?::\w[\w.-]{{0,127}})?", re.ASCII)
 
 
 class Tag(Action):
@@ -36,12 +31,12 @@ class Tag(Action):
         return "\n".join(f"docker tag {image} {words.shown(r, view)}" for r in self.references)
 
     def run(self, job: Job) -> None:
-        engine, name = job.engine(), job.view.image(self.image)
-        references = [_valid(job.view.expand(reference)) for reference in self.references]
-        image = engine.image(name)
+        engine, given = job.engine(), job.view.image(self.image)
+        names = [_valid(job.view.expand(reference)) for reference in self.references]
+        image = engine.image(given)
         if image is None:
-            raise EngineError(f"tag: the engine has no image {name}")
-        for reference in references:
+            raise EngineError(f"tag: the engine has no image {given}")
+        for reference in names:
             before = engine.image(reference)
             engine.tag(image.id, reference)
             if before is not None and before.id != image.id:
@@ -49,10 +44,8 @@ class Tag(Action):
 
 
 def _valid(reference: str) -> str:
-    if not _REFERENCE.fullmatch(reference):
-        small = reference.lower()
-        hint = f"did you mean {small!r}?" if _REFERENCE.fullmatch(small) else "it reads [HOST/]NAME[:TAG]"
-        raise InvalidReference(f"tag: {reference!r} is no name for an image", hint=hint)
+    if references.parse(reference).digest:
+        raise InvalidReference(f"tag: {reference!r} holds a digest, which cannot be given to an image")
     return reference
 
 
