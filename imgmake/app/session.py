@@ -19,9 +19,19 @@ from imgmake.model import Command, Edge, FileRule, ImageRule, Outcome, Pipeline,
 from imgmake.ports import Output, Reporter
 from imgmake.sources.files import LocalSources
 from imgmake.state import lock, open_state
-from imgmake.variables import PLATFORM, Values
+from imgmake.variables import PLATFORM, Values, names, texts_in
 
 FOLDER = ".imgmake"
+
+
+# Where a rule mentions variables; its other fields are names, places and prerequisites.
+_SAID = frozenset(
+    {"recipe", "tags", "stage", "build_args", "contexts", "labels", "options", "to"}
+)
+
+
+def _fields(rule: Rule) -> frozenset[str]:
+    return frozenset(type(rule).model_fields)
 
 
 @dataclass
@@ -86,12 +96,27 @@ class Session:
     def check(self, goals: Sequence[str]) -> None:
         """Problems of what is wanted, all at once; and say which inferred prerequisites had to be left out."""
         wanted = self.closure(goals)
-        raise_all([self.problems[name] for name in wanted if name in self.problems])
+        problems = [self.problems[name] for name in wanted if name in self.problems]
+        raise_all([*problems, *self._required(wanted)])
         for edge in self.run.graph.dropped:
             if edge.target in wanted:
                 self.run.world.reporter.note(
                     f"{edge.target}: {edge.prerequisite} is made from it, so it stays out of it ({edge.why})"
                 )
+
+    def _required(self, wanted: Iterable[str]) -> Iterator[ImgmakeError]:
+        """Variables that a wanted rule mentions, and that have neither a value nor a default."""
+        variables = self.pipeline.variables
+        lacking = {name for name, v in variables.items() if v.value is None and v.default is None}
+        told: set[str] = set()
+        for target in wanted if lacking else ():
+            texts = texts_in([getattr(self.node(target).rule, name) for name in _SAID & _fields(self.node(target).rule)])
+            for name in sorted({name for text in texts for name in names(text, lacking)} - told):
+                told.add(name)
+                try:
+                    self.run.values.get(name, target=target)
+                except UsageError as error:
+                    yield error
 
     def file_edges(self, name: str) -> tuple[Edge, ...]:
         """Files without a rule that a node reads, as edges."""

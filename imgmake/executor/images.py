@@ -42,16 +42,16 @@ class Images:
         """Whether a build would give anything else than what is there. Asks the engine; never builds, never tags."""
         rule = node.rule
         assert isinstance(rule, ImageRule)
-        candidates = self._candidates(node, rule)
         readings: dict[str, Reading] = {}
         rejected: list[tuple[Reason, ...]] = []
-        for image, seal in candidates:
+        newest: Stamped | None = None
+        for image, seal in self._candidates(node, rule):
+            newest = newest or (image, seal)
             reading = self._reading(readings, node, seal)
             reasons = self._reasons(node, rule, seal, reading)
             if not reasons:
-                return Judgement(self._wished(reading.fields), reading.fields, Found((image, seal), (image, seal)))
+                return Judgement(self._wished(reading.fields), reading.fields, Found((image, seal), newest))
             rejected.append(reasons)
-        newest = candidates[0] if candidates else None
         reading = self._reading(readings, node, newest[1] if newest else None)
         verdict = Verdict(self._explain(node, newest, reading, rejected))
         return Judgement(verdict, reading.fields, Found(None, newest))
@@ -80,17 +80,24 @@ class Images:
             return "classic" if forced == "classic" else "buildkit"
         return (seal.groups.get("builder") if seal else None) or "buildkit"
 
-    def _candidates(self, node: Node, rule: ImageRule) -> list[Stamped]:
-        """Images that could be the rule's, the likeliest first: stamped, and recorded or in its repositories."""
+    def _candidates(self, node: Node, rule: ImageRule) -> Iterator[Stamped]:
+        """Images that could be the rule's, the likeliest first: stamped, and recorded or in its repositories.
+
+        The recorded one comes before the engine is asked for the others: mostly it is the answer.
+        """
         engine = self._run.world.engine()
         recorded = self._recorded(node)
-        found = {image.id: image for image in engine.images(sorted(self._repositories(rule)))}
-        if recorded and recorded not in found and (image := engine.image(recorded)) is not None:
-            found[image.id] = image
-        sealed = [(image, seal) for image in found.values() if (seal := stamp.read(image)) is not None]
+        first = engine.image(recorded) if recorded else None
+        yield from self._sealed(node, [first] if first else [])
+        others = [image for image in engine.images(sorted(self._repositories(rule))) if image.id != recorded]
+        yield from sorted(self._sealed(node, others), key=lambda one: one[1].time, reverse=True)
+
+    def _sealed(self, node: Node, images: Iterable[Image]) -> Iterator[Stamped]:
         platform = self._reader.platform(node).split("/")
-        sealed = [one for one in sealed if [one[0].os, one[0].architecture] == platform[:2]]
-        return sorted(sealed, key=lambda one: (one[0].id == recorded, one[1].time), reverse=True)
+        for image in images:
+            seal = stamp.read(image)
+            if seal is not None and [image.os, image.architecture] == platform[:2]:
+                yield image, seal
 
     def _recorded(self, node: Node) -> str:
         record = self._run.world.state.record(node.id)

@@ -88,7 +88,7 @@ class Reader:
 
     def _arguments(self, node: Node, rule: ImageRule, expand: Callable[[str], str]) -> Mapping[str, str]:
         declared = dockerfile.declared(_parse(self._dockerfile(rule), dockerfile_path(rule)))
-        known = (name for name in self.run.values.declared() if name in declared and name != "FINGERPRINT")
+        known = (name for name in self.run.passable() if name in declared)
         return candidate_arguments(rule, known, expand, lambda image: expand(image.tags[0]))
 
     def _context(self, node: Node, rule: ImageRule, family: str) -> Context:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from imgmake.commands.base import Action, Job, View
-from imgmake.commands.python import as_action
+from imgmake.commands.python import python
 from imgmake.errors import EngineUnavailable, InvalidReference
 from imgmake.executor.masking import Masked
 from imgmake.executor.world import Settings, Signals, World
@@ -69,7 +69,7 @@ class Run:
         return self.graph.nodes[target]
 
     def recipe(self, rule: Rule) -> tuple[Action, ...]:
-        return tuple(as_action(step) for step in rule.recipe)
+        return tuple(step if isinstance(step, Action) else python(step) for step in rule.recipe)
 
     def path(self, path: str) -> Path:
         return self.world.sources.root / path
@@ -108,6 +108,12 @@ class Run:
         folders = {context_folder(rule) for rule in self.pipeline.rules if isinstance(rule, ImageRule)}
         untracked = self.world.git.untracked()
         return any(not folder or path.startswith(f"{folder}/") for path in untracked for folder in folders)
+
+    def passable(self) -> tuple[str, ...]:
+        """Names that a build is given unasked: not secrets, nor what is required but was not given."""
+        variables = self.pipeline.variables
+        hidden = {n for n, v in variables.items() if v.secret or (v.value is None and v.default is None)}
+        return tuple(sorted(self.values.declared() - hidden - {"FINGERPRINT"}))
 
     def template(self, text: str) -> str:
         """A tag with all put in that is known, but ``${BUILD_ID}`` left as it is."""
