@@ -68,7 +68,7 @@ def pull(client: Any, reference: str, *, platform: str | None, output: Output, c
 
 def _follow(reference: str, reply: Any, output: Output, cancel: Cancel) -> None:
     stream = docker.types.CancellableStream(reply.iter_lines(), reply)
-    forget = cancel.on_stop(stream.close)
+    forget = cancel.on_stop(lambda: _abort(stream))
     try:
         for line in stream:
             _tell(reference, json.loads(line), output)
@@ -77,6 +77,11 @@ def _follow(reference: str, reply: Any, output: Output, cancel: Cancel) -> None:
         reply.close()
     if cancel.stopped:
         raise Interrupted(f"stopped while pulling {reference}")
+
+
+def _abort(stream: docker.types.CancellableStream) -> None:
+    with contextlib.suppress(OSError, AttributeError, docker.errors.DockerException):  # it may have just ended
+        stream.close()
 
 
 def _tell(reference: str, event: Mapping[str, Any], output: Output) -> None:
