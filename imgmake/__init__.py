@@ -1,0 +1,75 @@
+"""make for image pipelines: everything that a Pipefile imports, and nothing heavy.
+
+```python
+from imgmake import BUILD_ID, check, default, image, lint, phony, structure_test
+
+check("lint", lint("Dockerfile"))
+app = image("app", "lint", tags=f"acme/app:{BUILD_ID}")
+check("test", structure_test(app, "structure-tests.yaml"))
+phony("all", app, "test")
+default("all")
+```
+"""
+
+# A module of imgmake has the name of a word of the Pipefile. Whoever first imports that module puts it where
+# the word stands: so it is imported here, before the word is.
+import imgmake.semver  # noqa: F401
+from imgmake.commands import extract, lint, run, sh, structure_test, tag
+from imgmake.declare import (
+    BUILD_DATE,
+    BUILD_ID,
+    BUILD_TIME_EPOCH,
+    BUILD_TIME_RFC_3339,
+    BUILD_TIME_UTC,
+    FINGERPRINT,
+    VCS_BRANCH,
+    VCS_DESCRIBE,
+    VCS_REF,
+    VCS_TAG,
+    VCS_URL,
+    check,
+    default,
+    file,
+    glob,
+    image,
+    include,
+    phony,
+    publish,
+    semver,
+    var,
+)
+from imgmake.variables import ARCH, PLATFORM
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ARCH",
+    "BUILD_DATE",
+    "BUILD_ID",
+    "BUILD_TIME_EPOCH",
+    "BUILD_TIME_RFC_3339",
+    "BUILD_TIME_UTC",
+    "FINGERPRINT",
+    "PLATFORM",
+    "VCS_BRANCH",
+    "VCS_DESCRIBE",
+    "VCS_REF",
+    "VCS_TAG",
+    "VCS_URL",
+    "check",
+    "default",
+    "extract",
+    "file",
+    "glob",
+    "image",
+    "include",
+    "lint",
+    "phony",
+    "publish",
+    "run",
+    "semver",
+    "sh",
+    "structure_test",
+    "tag",
+    "var",
+]

@@ -270,7 +270,7 @@ class Values:
             return _constant(variable.value)
         default = variable.default
         if isinstance(default, Command):
-            return lambda: self._run_command(default).rstrip("\n")
+            return lambda: _chosen(variable, self._run_command(default).rstrip("\n"))
         return _constant(str(default))
 
     def _secret_texts(self) -> Iterator[str]:
@@ -292,6 +292,13 @@ _ORIGINS = {
 
 def _constant(value: str) -> Callable[[], str]:
     return lambda: value
+
+
+def _chosen(variable: Variable, value: str) -> str:
+    if variable.choices and value not in variable.choices:
+        said = "its command's output" if variable.secret else f"its command's output {value!r}"
+        raise PipefileError(f"{variable.name}: {said} is none of {', '.join(variable.choices)}", place=variable.place)
+    return value
 
 
 def _required(variable: Variable, target: str) -> UsageError:
