@@ -58,7 +58,7 @@ class Live(Plain):
         lines, newline, rest = (self._part + data).rpartition(b"\n")
         self._part = rest
         if newline:
-            self._region.console.print(Raw(lines + newline), end="")
+            self._region.console.print(Raw(lines + newline), end="", crop=False)
 
     def planned(self, targets: Sequence[str]) -> None:
         self._planned = len(targets)

@@ -28,7 +28,7 @@ def pause(word):
     sys.stdin.readline()
 live.planned(["slow", "quick", "next"])
 live.started("slow", stale)
-live.output("slow").write(b"compiling\\n")
+live.output("slow").write(b"compiling\\n" + b"x" * 70 + b"\\n")
 live.started("quick", stale)
 live.output("quick").write(b"caf\\xc3\\xa9 half")
 clock.now = 12.34
@@ -80,14 +80,18 @@ def test_finished_lines_stand_above_what_runs(screen: Screen) -> None:
     assert screen.wait_for("  slow   12.3 s", "0 of 3 targets") == [  # redrawn four times a second
         "slow  (a.c changed)",
         "compiling",
+        "x" * 60,  # the terminal wraps; nothing is cut
+        "x" * 10,
         "  slow   12.3 s",
         "  quick  12.3 s",
         "0 of 3 targets",
     ]
     screen.go_on()
-    assert screen.wait_for("1 of 3 targets")[:5] == [
+    assert screen.wait_for("1 of 3 targets")[:7] == [
         "slow  (a.c changed)",
         "compiling",
+        "x" * 60,  # the terminal wraps; nothing is cut
+        "x" * 10,
         "slow  done, 12.3 s",
         "quick  (a.c changed)",
         "café half",
@@ -96,6 +100,8 @@ def test_finished_lines_stand_above_what_runs(screen: Screen) -> None:
     assert screen.wait_for("imgmake: 'quick' failed: ValueError: odd") == [
         "slow  (a.c changed)",
         "compiling",
+        "x" * 60,  # the terminal wraps; nothing is cut
+        "x" * 10,
         "slow  done, 12.3 s",
         "quick  (a.c changed)",
         "café half",

@@ -1,0 +1,139 @@
+"""The real command in a small repository without images: what is said, the exit codes, and what is left on disk."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.kit import Repo, repository
+
+PIPEFILE = '''\
+"""Notes, joined and checked."""
+
+from imgmake import check, default, file, phony, sh, var
+
+file("dist/notes.txt", "notes/*.txt", sh("cat $in > $out"), help="All the notes, in one file.")
+check("style", "notes/", sh("! grep -n 'FORBIDDEN' notes/*.txt"))
+phony("greet", sh("echo hello $NAME; printf 'caf\\\\351\\\\n'", NAME=var("NAME", "you")))
+phony("slow", sh("echo started; sleep 60"))
+phony("all", "dist/notes.txt", "style")
+default("all")
+'''
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Repo:
+    repo = repository(tmp_path / "repo")
+    repo.write("Pipefile.py", PIPEFILE)
+    repo.write("notes/a.txt", "one\n")
+    repo.write("notes/b.txt", "two\n")
+    return repo
+
+
+def listed(repo: Repo) -> set[str]:
+    return {str(path.relative_to(repo.path)) for path in repo.path.rglob("*") if ".git" not in path.parts}
+
+
+def test_the_first_run_works_and_the_second_says_one_line(repo: Repo) -> None:
+    first = repo.imgmake("-j1")
+    assert first.err == ""
+    lines = first.out.splitlines()
+    assert lines[0].startswith("dist/notes.txt  (")
+    assert "$ cat notes/a.txt notes/b.txt > dist/notes.txt" in lines or "$ cat $in > $out" in lines
+    assert lines[-1].startswith("2 ran, ")
+    assert (repo.path / "dist/notes.txt").read_text() == "one\ntwo\n"
+    second = repo.imgmake()
+    assert second.out.startswith("imgmake: everything is up to date (")
+    assert len(second.out.splitlines()) == 1
+    assert repo.imgmake("dist/notes.txt").out == "imgmake: 'dist/notes.txt' is up to date.\n"
+
+
+def test_asking_writes_nothing_at_all(repo: Repo) -> None:
+    before = listed(repo)
+    assert repo.imgmake("-q", code=1).out == ""
+    dry = repo.imgmake("-n").out
+    assert dry.splitlines()[0].startswith("# dist/notes.txt  (")
+    for question in ("--list", "--plan", "--graph"):
+        repo.imgmake(question)
+    assert listed(repo) - before <= {"__pycache__"}
+    repo.imgmake()
+    assert repo.imgmake("-q").out == ""
+
+
+def test_the_list_says_what_is_stale_and_why_tells_more(repo: Repo) -> None:
+    repo.imgmake()
+    repo.replace("notes/a.txt", "one", "uno")
+    rows = {line.split()[0]: line for line in repo.imgmake("--list").out.splitlines()}
+    assert rows["dist/notes.txt"].split("  ")[1:] == ["file", "   stale", "     All the notes, in one file."]
+    assert rows["all"].endswith("(default)")
+    why = repo.imgmake("--why", "dist/notes.txt").out.splitlines()
+    assert why[0] == "dist/notes.txt (file, Pipefile.py:5) is stale:"
+    assert why[1] == "  notes/a.txt changed"
+
+
+def test_a_failure_is_named_first_and_last(repo: Repo) -> None:
+    repo.write("notes/c.txt", "FORBIDDEN\n")
+    ran = repo.imgmake("-j1", "style", "slow", code=2)
+    assert any(line.startswith("style  failed, ") for line in ran.out.splitlines())
+    assert "not run: slow" in ran.out.splitlines()
+    assert ran.err.startswith("imgmake: 'style' failed: ")
+
+
+def test_silence_and_bytes_that_are_no_text(repo: Repo) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "imgmake", "-s", "greet", "NAME=a b"], cwd=repo.path, capture_output=True, check=True
+    )
+    assert (done.stdout, done.stderr) == (b"hello a b\ncaf\xe9\n", b"")
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "hint"),
+    [
+        (("stile",), "'stile'", "style"),
+        (("NAMES=x",), "NAMES", "NAME"),
+        (("--lst",), "no option --lst", "did you mean --list?"),
+    ],
+)
+def test_a_mistake_on_the_command_line_changes_nothing(
+    repo: Repo, words: tuple[str, ...], message: str, hint: str
+) -> None:
+    ran = repo.imgmake(*words, code=2)
+    first, second = ran.err.splitlines()
+    assert first.startswith("imgmake: ")
+    assert message in first
+    assert hint in second
+    assert ran.out == ""
+    assert not (repo.path / "dist").exists()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_ends_its_children(repo: Repo, sent: signal.Signals) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "imgmake", "-j1", "slow"],
+        cwd=repo.path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout is not None
+    while process.stdout.readline() != b"started\n":
+        pass
+    begun = time.monotonic()
+    process.send_signal(sent)
+    _, err = process.communicate(timeout=30)  # a child left behind would hold the pipe for a minute
+    assert time.monotonic() - begun < 20
+    assert process.returncode == 130
+    assert err.decode().splitlines()[-1] == "imgmake: interrupted"
+
+
+def test_cleaning_removes_what_was_made(repo: Repo) -> None:
+    repo.imgmake()
+    repo.imgmake("--clean")
+    assert not (repo.path / "dist/notes.txt").exists()
+    assert (repo.path / "notes/a.txt").exists()
