@@ -131,8 +131,8 @@ def _create(scope: Scope, spec: ContainerSpec, *, tty: bool, **more: Any) -> Any
         "tty": tty,
         "stdin_open": tty,
     }
+    mounts = [_mount(scope, mount) for mount in spec.mounts]
     with _no_image(spec.image):
-        mounts = [_mount(scope, mount) for mount in spec.mounts]
         container = scope.container(spec.image, list(spec.command) or None, mounts=mounts, **given, **options, **more)
     if user and user.uid and not options.get("read_only"):
         caller.settle(container, user, env["HOME"], fresh)
@@ -148,7 +148,8 @@ def _read_only_home(options: dict[str, Any], user: caller.Caller | None, env: Ma
 
 def _mount(scope: Scope, mount: Mount) -> docker.types.Mount:
     if mount.image is not None:
-        volume = imagefiles.volume_of(scope, mount.image)
+        with _no_image(mount.image):
+            volume = imagefiles.volume_of(scope, mount.image)
         return docker.types.Mount(mount.target, volume, type="volume", read_only=True, no_copy=True)
     if mount.volume is not None:
         return docker.types.Mount(mount.target, mount.volume, type="volume", read_only=mount.read_only)

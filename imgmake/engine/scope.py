@@ -10,7 +10,7 @@ import contextlib
 import secrets
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import docker.errors
@@ -128,12 +128,3 @@ def _remove_if(thing: Any, wanted: Callable[[str], bool], **how: bool) -> None:
     labels = thing.labels if hasattr(thing, "labels") else thing.attrs.get("Labels")
     if wanted((labels or {}).get(owner.LABEL, "")):
         _quietly(lambda: thing.remove(**how))
-
-
-@contextlib.contextmanager
-def closing(stream: Any) -> Iterator[Any]:
-    """A stream of the SDK, closed at the end whatever happens."""
-    try:
-        yield stream
-    finally:
-        stream.close()

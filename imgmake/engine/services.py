@@ -46,11 +46,12 @@ def wait(scope: Scope, name: str, container: Any) -> None:
     container.reload()
     healthy = "Health" in container.attrs["State"]
     ports = sorted(_tcp_ports(container))
-    end = time.monotonic() + (_HEALTH_SECONDS if healthy else PATIENCE)
+    patience = _HEALTH_SECONDS if healthy else PATIENCE
+    end = time.monotonic() + patience
     while not _ready(name, container, ports, healthy=healthy):
         if time.monotonic() > end:
             what = "is not healthy" if healthy else f"does not listen on {' or '.join(map(str, ports))}"
-            raise CommandFailed(f"the service {name!r} {what} after {PATIENCE:.0f} s")
+            raise CommandFailed(f"the service {name!r} {what} after {patience:.0f} s")
         if scope.cancel.wait(_POLL):
             scope.go_on()
         container.reload()

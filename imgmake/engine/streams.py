@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import shutil
 import socket
 import sys
 import termios
@@ -14,8 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import docker.errors
-
-from imgmake.engine.scope import closing
+from docker.utils.socket import STDERR, frames_iter
 
 _CHUNK = 32768  # bytes
 _RESIZE_SECONDS = 0.3  # a signal would reach the main thread only, and this may be another
@@ -25,15 +23,24 @@ Sink = Callable[[bytes], object]
 
 def to_end(container: Any, start: Callable[[], None], out: Sink, err: Sink) -> int:
     """Attach, start, hand on stdout and stderr until the container ends; return its exit code."""
-    stream = container.client.api.attach(container.id, stdout=True, stderr=True, stream=True, demux=True)
-    with closing(stream):
+    with _attached(container, stdout=1, stderr=1) as attached:
         start()
-        for stdout, stderr in stream:
-            if stdout:
-                out(stdout)
-            if stderr:
-                err(stderr)
+        for number, data in frames_iter(attached, tty=False):
+            (err if number == STDERR else out)(data)
     return int(container.wait(timeout=None)["StatusCode"])
+
+
+@contextlib.contextmanager
+def _attached(container: Any, **streams: int) -> Iterator[Any]:
+    """The connection to a container's streams. The SDK keeps the answer beside the socket, and neither closes."""
+    attached = container.client.api.attach_socket(container.id, params={**streams, "stream": 1})
+    try:
+        yield attached
+    finally:
+        answer = getattr(attached, "_response", None)
+        if answer is not None:
+            answer.close()
+        attached.close()
 
 
 def has_terminal() -> bool:
@@ -43,12 +50,9 @@ def has_terminal() -> bool:
 
 def on_terminal(container: Any, start: Callable[[], None]) -> int:
     """Join the user's terminal, in raw mode, with a container that has a TTY; return its exit code."""
-    params = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
-    attached = container.client.api.attach_socket(container.id, params=params)
-    raw: socket.socket = getattr(attached, "_sock", attached)
-    with closing(attached), _raw_mode(sys.stdin.fileno()):
+    with _attached(container, stdin=1, stdout=1, stderr=1) as attached, _raw_mode(sys.stdin.fileno()):
         start()
-        _copy(container, raw)
+        _copy(container, getattr(attached, "_sock", attached))
     return int(container.wait(timeout=None)["StatusCode"])
 
 
@@ -56,7 +60,7 @@ def on_terminal(container: Any, start: Callable[[], None]) -> int:
 def _raw_mode(terminal: int) -> Iterator[None]:
     """Keys go to the container as they are, Ctrl-C too, as with ``docker run -it``."""
     before = termios.tcgetattr(terminal)
-    tty.setraw(terminal)
+    tty.setraw(terminal, termios.TCSANOW)  # what was typed ahead stays
     try:
         yield
     finally:
@@ -80,9 +84,13 @@ def _copy(container: Any, raw: socket.socket) -> None:
             raw.sendall(typed) if typed else sources.remove(keys)
 
 
-def _resize(container: Any, before: os.terminal_size | None) -> os.terminal_size:
-    size = shutil.get_terminal_size()
-    if size != before:
-        with contextlib.suppress(docker.errors.APIError):  # it has just ended
-            container.resize(height=size.lines, width=size.columns)
+def _resize(container: Any, before: os.terminal_size | None) -> os.terminal_size | None:
+    """Pass the terminal's size on when it is new; tried again when the container is not quite there yet."""
+    size = os.get_terminal_size(sys.stdout.fileno())
+    if size == before:
+        return before
+    try:
+        container.resize(height=size.lines, width=size.columns)
+    except docker.errors.APIError:
+        return None
     return size
