@@ -16,7 +16,7 @@ from imgmake.ports import BuildRequest, Cancel, Output
 
 _STEP = re.compile(r"^ > \[[^\]]*\] ?(.*?):?$", re.MULTILINE)
 _PLACE = re.compile(r"^[^\s:]+:(\d+)\n-{5,}$", re.MULTILINE)
-_NO_ENGINE = ("Cannot connect to the Docker daemon", "error during connect", "permission denied while trying")
+_NO_ENGINE = ("cannot connect to the docker daemon", "error during connect", "permission denied while trying")
 
 
 class _Cli:
@@ -144,7 +144,7 @@ def _secret_file(path: Path, name: str, value: str | None, variable: str) -> Pat
 
 def _failure(request: BuildRequest, said: str) -> Exception:
     message = said.strip().splitlines()[-1] if said.strip() else ""
-    if any(words in said for words in _NO_ENGINE):
+    if any(words in said.casefold() for words in _NO_ENGINE):
         return EngineUnavailable(f"the container engine does not answer the builder: {message}")
     places = _PLACE.findall(said)
     steps = _STEP.findall(said)

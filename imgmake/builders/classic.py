@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
@@ -81,8 +82,10 @@ def _connected(environ: Mapping[str, str], cancel: Cancel) -> Iterator[_Connecti
     import urllib3
     from docker.errors import DockerException
 
+    address = _address(environ)
+    _knock(address)
     try:
-        with contextlib.closing(docker.APIClient(version="auto", timeout=None, **_address(environ))) as client:
+        with contextlib.closing(docker.APIClient(version="auto", timeout=None, **address)) as client:
             connection = _Connection(client)
             forget = cancel.on_stop(connection.abort)
             try:
@@ -92,6 +95,18 @@ def _connected(environ: Mapping[str, str], cancel: Cancel) -> Iterator[_Connecti
                 connection.close()
     except (DockerException, http.RequestException, urllib3.exceptions.HTTPError) as error:
         raise EngineUnavailable(f"the container engine does not answer the classic builder: {error}") from error
+
+
+def _knock(address: Mapping[str, Any]) -> None:
+    """Fail clearly where no socket answers: the SDK would leave one open, and wrap the cause three times."""
+    path = str(address.get("base_url") or "unix:///var/run/docker.sock")
+    if not path.startswith("unix://"):
+        return
+    try:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(path.removeprefix("unix://"))
+    except OSError as error:
+        raise EngineUnavailable(f"no container engine answers the classic builder at {path}: {error}") from error
 
 
 def _address(environ: Mapping[str, str]) -> dict[str, Any]:

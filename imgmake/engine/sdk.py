@@ -18,7 +18,7 @@ import urllib3
 
 from imgmake.engine.hosts import Host
 from imgmake.engine.images import split
-from imgmake.engine.wire import unavailable
+from imgmake.engine.wire import UnixWire, send, unavailable
 from imgmake.errors import EngineError, EngineUnavailable, ImgmakeError, Interrupted, InvalidReference
 from imgmake.ports import Cancel, Output
 
@@ -28,6 +28,8 @@ _LAYER_DONE = ("Pull complete", "Already exists")  # of a layer's many states, t
 
 def connect(host: Host) -> docker.DockerClient:
     """A client that waits as long as a build or a container takes. Raises EngineUnavailable."""
+    if host.socket:  # fail clearly first: the SDK would leave a socket open, and wrap the cause three times
+        send(UnixWire(host), "GET", "/_ping")
     with mapped(host):
         return docker.DockerClient(
             base_url=host.url,
