@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -211,6 +213,14 @@ def test_a_broken_export_is_an_error_and_publishes_nothing(
     assert registry.writes() == []
 
 
+def test_an_export_with_other_layers_than_the_image_is_refused(client: RegistryClient, registry: FakeRegistry) -> None:
+    engine = Exporter()
+    image = engine.image("one", "two")
+    with pytest.raises(RegistryError, match="other layers than the image"):
+        push(client, engine, [replace(image, layers=image.layers[:1])], f"{registry.host}/app:1")
+    assert registry.writes() == []
+
+
 # --- reading ----------------------------------------------------------------------------------------------------
 
 
@@ -365,9 +375,12 @@ def test_a_lasting_fault_is_told_with_its_place(
     assert fault.times == 0
 
 
-def test_nobody_listening_is_told_at_once(client: RegistryClient) -> None:
+def test_nobody_listening_is_told_at_once() -> None:
+    client = RegistryClient({"HOME": "/nonexistent"}, pause=1.0)
+    start = time.monotonic()
     with pytest.raises(RegistryError, match=r"127\.0\.0\.1:1/app: 127\.0\.0\.1:1 does not answer: connection refused"):
         client.resolve("127.0.0.1:1/app")
+    assert time.monotonic() - start < 1.0
 
 
 def test_a_stop_ends_the_waiting(client: RegistryClient, registry: FakeRegistry) -> None:
@@ -377,6 +390,21 @@ def test_a_stop_ends_the_waiting(client: RegistryClient, registry: FakeRegistry)
     with pytest.raises(Interrupted):
         client.resolve(f"{registry.host}/app:1", cancel=cancel)
     assert len(registry.requests) == 1
+
+
+def test_a_stop_during_a_push_sets_no_tag(client: RegistryClient, registry: FakeRegistry) -> None:
+    engine = Exporter()
+    cancel = Cancel()
+    registry.on_request = lambda: cancel.stop() if registry.blobs else None
+    with pytest.raises(Interrupted):
+        client.push(
+            cast(Engine, engine),
+            [engine.image("one", "two")],
+            [f"{registry.host}/app:1"],
+            output=RecordingOutput(),
+            cancel=cancel,
+        )
+    assert registry.manifests == {}
 
 
 # --- retag ------------------------------------------------------------------------------------------------------

@@ -263,6 +263,27 @@ def test_a_redirect_elsewhere_gets_no_credentials(basic: FakeRegistry, tmp_path:
         assert not any(storage.authorizations)
 
 
+def test_an_upload_elsewhere_gets_no_credentials(basic: FakeRegistry, tmp_path: Path, environ: dict[str, str]) -> None:
+    configure(tmp_path, auths={basic.host: auth()})
+    with FakeRegistry() as storage:
+        where = {"Location": f"http://{storage.host}/v2/app/blobs/uploads/session"}
+        basic.faults = [Fault("POST", "/blobs/uploads/", 202, headers=where)]
+        with pytest.raises(RegistryError, match="just sent"):  # the fakes share no storage
+            push(client_for(environ), f"{basic.host}/app:1")
+        assert [one.method for one in storage.requests] == ["PUT"]
+        assert not any(storage.authorizations)
+
+
+def test_a_netrc_does_not_speak_for_docker(
+    basic: FakeRegistry, tmp_path: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text(f"machine 127.0.0.1 login {USER} password {PASSWORD}\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with pytest.raises(RegistryError, match="the login is missing"):
+        client_for(environ).resolve(f"{basic.host}/app:1")
+    assert not any(basic.authorizations)
+
+
 names = st.text("abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=8)
 values = st.text(st.characters(codec="ascii", categories=["L", "N", "P", "Zs"]), min_size=1, max_size=20)
 
