@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
+from imgmake.dockerfile import ContextRead
 from imgmake.model import Field, Outcome, Verdict
 
 # --- running things -------------------------------------------------------------------------------------------
@@ -318,6 +319,35 @@ class DigestCache(Protocol):
     def recall(self, path: str) -> Remembered | None: ...
 
     def remember(self, path: str, seen: Remembered) -> None: ...
+
+
+@dataclass(frozen=True)
+class ContextFile:
+    """One entry of a build context, as a builder is sent it; `path` is from the context, with ``/``."""
+
+    path: str
+    type: str  # "file", "dir", "link", "fifo"
+    mode: int  # permission bits, set-user-ID and the like among them
+    size: int
+    link: str  # the text of a link
+    real: Path
+    mtime_ns: int = 0
+
+
+class Context(Protocol):
+    """The files of one folder that a build may read; `reads` None means all that the ignore file leaves."""
+
+    def files(self, reads: Sequence[ContextRead] | None) -> Sequence[ContextFile]:
+        """What the builder needs to be sent, parents first. Raises SourceError when a source is not there."""
+
+    def fields(self, reads: Sequence[ContextRead] | None, digest: Callable[[Path], str]) -> Sequence[Field]:
+        """What counts of all that the reads take; a source that is not there is no error here."""
+
+    def tar(self, files: Sequence[ContextFile]) -> AbstractContextManager[BinaryIO]:
+        """The files as a tar stream, owned by root."""
+
+    def hints(self, reads: Sequence[ContextRead] | None) -> Sequence[str]:
+        """What is taken along and seldom should be, such as ``.git``: a line for each."""
 
 
 class Git(Protocol):

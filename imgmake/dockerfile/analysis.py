@@ -157,7 +157,7 @@ class _Follow:
             self.images.append(ImageUse(built.image, line, "FROM", platform=built.platform))
         context = built.parent.context if built.parent is not None and built.parent.replaced else built.context
         if context is not None and (not built.replaced or built.stage is self.target):
-            self.named.setdefault(context, []).append(ContextRead(".", "FROM", line, "."))
+            self.named.setdefault(context, []).append(ContextRead(".", "FROM", line, ".", file=self.file.name))
         if self.classic and built.stage.platform and not _known_to_classic(built.stage.platform):
             self.needs.append((f"FROM --platform={built.stage.platform}", line))
 
@@ -246,7 +246,7 @@ class _Follow:
             pattern = text.removeprefix("/").removeprefix("./")  # not cleaned: "d*/" matches nothing there
         else:
             pattern = clean(f"/{text}").removeprefix("/") or "."
-        return ContextRead(pattern, one.name, one.line, written, deep=deep, leaves=leaves)
+        return ContextRead(pattern, one.name, one.line, written, deep=deep, leaves=leaves, file=self.file.name)
 
     def _mounts(self, built: Built, scope: Scope, one: Instruction, *, pinnable: bool) -> None:
         for value in one.all_flags("mount"):
@@ -255,7 +255,7 @@ class _Follow:
                 continue
             word = scope.word(mount.source)
             pattern = clean(f"/{word.text}").removeprefix("/") or "."
-            read = ContextRead(pattern, "RUN --mount", one.line, mount.source, literal=True)
+            read = ContextRead(pattern, "RUN --mount", one.line, mount.source, literal=True, file=self.file.name)
             if mount.origin:
                 into = self._origin(built, one, mount.origin, by_number=False, pinnable=pinnable)
                 if into is not None:

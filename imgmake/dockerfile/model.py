@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from imgmake.dockerfile.parser import Stage
+from imgmake.errors import Place
 
 
 class ContextRead(NamedTuple):
@@ -14,7 +15,7 @@ class ContextRead(NamedTuple):
 
     `pattern` is cleaned and expanded, without a leading slash; ``.`` is the whole context. `literal` when
     wildcards in it are plain characters (a mount), `deep` when it is read as ``COPY --parents`` does.
-    `written` is the source as the Dockerfile has it, `leaves` that the builder refuses it (``../x``).
+    `written` is the source as the Dockerfile `file` has it, `leaves` that the builder refuses it (``../x``).
     """
 
     pattern: str
@@ -24,6 +25,11 @@ class ContextRead(NamedTuple):
     literal: bool = False
     deep: bool = False
     leaves: bool = False
+    file: str = ""
+
+    @property
+    def place(self) -> Place:
+        return Place(self.file, self.line)
 
 
 class ImageUse(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from typing import NamedTuple
 
 _SOURCE = ("source", "src")
@@ -26,6 +25,8 @@ def read(value: str) -> Mount:
     >>> read("type=bind,src=go.mod,target=go.mod")
     Mount(type='bind', source='go.mod', origin='')
     """
+    import csv
+
     fields = next(csv.reader([value]), [])
     pairs = [(key.strip().lower(), text) for key, _, text in (field.partition("=") for field in fields)]
     last = dict(pairs)

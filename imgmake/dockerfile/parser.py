@@ -15,8 +15,10 @@ from typing import Any, NamedTuple, NoReturn
 
 from imgmake.errors import DockerfileError, Place
 
-_KNOWN = ("ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL", "MAINTAINER")
-_KNOWN += ("ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR")
+_KNOWN = [
+    *("ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL"),
+    *("MAINTAINER", "ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"),
+]
 _DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*")
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9-_.]*")
 _OFFICIAL = re.compile(r"(docker\.io/)?docker/dockerfile(-upstream)?([:@].*)?")

@@ -98,7 +98,8 @@ def declare(scope: Scope, word: str, given: Mapping[str, str], outer: Mapping[st
     name, has_default, default = word.partition("=")
     top = outer.get(name, Variable(None))
     found = scope.word(default) if has_default else Word(top.value or "", known=top.sure)
-    value: str | None = given[name] if name in given else found.text if has_default else top.value
+    default_value = found.text if has_default else top.value
+    value = given[name] if name in given else default_value  # noqa: SIM401 - mypy: get() takes no None here
     hangs_on = Names({name}) | top.hangs_on | found.hangs_on
     sure = name in given or found.known
     before = scope.variables.get(name)
@@ -118,14 +119,13 @@ def global_scope(
 ) -> dict[str, Variable]:
     """The arguments before the first FROM; `arguments` are the words of those ARGs. Raises WordError."""
     scope = Scope(escape, closed=True)
-    for name, value in preset.items():
-        scope.variables[name] = Variable(given.get(name, value), Names({name}), argument=True)
+    for name, automatic_value in preset.items():
+        scope.variables[name] = Variable(given.get(name, automatic_value), Names({name}), argument=True)
     for word in arguments:
         name, has_default, default = word.partition("=")
         found = scope.word(default) if has_default else Word("", known=False)
-        value: str | None = given[name] if name in given else found.text if has_default else None
-        before = scope.variables.get(name)
-        if value is None and before is not None:
-            value = before.value
+        before = scope.variables.get(name, Variable(None))
+        own = found.text if has_default else before.value
+        value = given[name] if name in given else own  # noqa: SIM401
         scope.variables[name] = Variable(value, Names({name}) | found.hangs_on, argument=True)
     return scope.variables
