@@ -163,54 +163,30 @@ def image(  # noqa: PLR0913  # one keyword for each thing that a build can be to
     after: Part = (),
     help: str = "",
 ) -> ImageRule:
-    """Declare an image built from a Dockerfile.
+    """Declare an image built from a Dockerfile (https://docs.docker.com/reference/cli/docker/buildx/build/).
 
-    target:     the name.
     parts:      prerequisites beside those that the Dockerfile shows (COPY, ADD, FROM, mounts).
-    tags:       its names in the engine, one or several; without any ``<folder>-<target>``, as compose names it.
+    tags:       its names in the engine; without any ``<folder>-<target>``, as compose names it.
     context:    folder of the build context, from the Pipefile's folder.
     dockerfile: path from the Pipefile's folder; default ``<context>/Dockerfile``.
     stage:      the stage to build (``docker build --target``); default the last one.
     build_args: values of ARG; an image's rule stands for that image. Never a secret.
-    contexts:   named contexts of BuildKit: a folder, a reference or an image's rule.
+    contexts:   named contexts: a folder, a reference or an image's rule.
     platforms:  ``"linux/amd64,linux/arm64"`` or a list; default the engine's own.
     secrets:    for ``RUN --mount=type=secret``: paths (the file's name is the ID), ``id=…,src=…`` or ``id=…,env=…``
-                strings, or a mapping of IDs to paths or secret variables. Only the IDs count for freshness.
+                strings, or a mapping of IDs to paths or secret variables. Only IDs count for freshness.
     labels:     labels that win over those imgmake stamps.
     pull:       ask the registry whether the base has moved.
-    max_age:    build anew when the image is older: ``"1d"``, ``"12h"``, seconds or a timedelta.
-    builder:    force ``"buildx"``, ``"buildkit"`` or ``"classic"``.
+    max_age:    build anew when older: ``"1d"``, ``"12h"``, seconds or a timedelta.
+    builder:    force one, whatever is there.
     options:    further options of ``docker build``.
     after:      prerequisites that come first, and make nothing stale.
     help:       one line for ``--list``.
 
-    https://docs.docker.com/reference/cli/docker/buildx/build/
-
     >>> app = image("app-image", tags=f"acme/app:{BUILD_ID}", stage="app")  # doctest: +SKIP
     >>> image("debug-image", build_args={"BASE": app}, dockerfile="debug.df")  # doctest: +SKIP
     """
-    collector = active("image")
-    name = of.name(target, "image", collector)
-    if builder not in (None, "buildx", "buildkit", "classic"):
-        raise PipefileError(f"image {name!r}: builder={shown(builder)}", hint="it is buildx, buildkit or classic")
-    rule = ImageRule(
-        target=name,
-        tags=texts.several(tags, "tags") or (texts.legal_repository(collector.root.name, name),),
-        context=of.local(some_text(context, "context"), collector),
-        dockerfile=None if dockerfile is None else of.local(some_text(dockerfile, "dockerfile"), collector),
-        stage=texts.optional(stage, "stage"),
-        build_args=texts.pairs(build_args, "build_args", texts.scalar_or_image),
-        contexts=texts.pairs(contexts, "contexts", texts.scalar_or_image),
-        platforms=texts.platforms(platforms),
-        secrets=texts.secrets(secrets),
-        labels=texts.pairs(labels, "labels", texts.scalar),
-        pull=pull,
-        max_age=texts.age(max_age),
-        builder=builder,
-        options=texts.several(options, "options"),
-        **_without_recipe("image", name, _common(collector, "image", parts, after, help)),
-    )
-    return collector.add(rule)
+    return _image(locals())
 
 
 @declares(lambda place: PublishRule(target="?", place=place))
@@ -250,6 +226,33 @@ def publish(
         checks=None if checks is None else _checks(checks, collector),
         requires=texts.several(requires, "requires"),
         **_without_recipe("publish", name, _common(collector, "publish", parts, after, help)),
+    )
+    return collector.add(rule)
+
+
+def _image(given: Mapping[str, Any]) -> ImageRule:
+    """The rule for the arguments of `image`, by their names."""
+    collector = active("image")
+    name, builder, dockerfile = of.name(given["target"], "image", collector), given["builder"], given["dockerfile"]
+    if builder not in (None, "buildx", "buildkit", "classic"):
+        raise PipefileError(f"image {name!r}: builder={shown(builder)}", hint="it is buildx, buildkit or classic")
+    common = _common(collector, "image", given["parts"], given["after"], given["help"])
+    rule = ImageRule(
+        target=name,
+        tags=texts.several(given["tags"], "tags") or (texts.legal_repository(collector.root.name, name),),
+        context=of.local(some_text(given["context"], "context"), collector),
+        dockerfile=None if dockerfile is None else of.local(some_text(dockerfile, "dockerfile"), collector),
+        stage=texts.optional(given["stage"], "stage"),
+        build_args=texts.pairs(given["build_args"], "build_args", texts.scalar_or_image),
+        contexts=texts.pairs(given["contexts"], "contexts", texts.scalar_or_image),
+        platforms=texts.platforms(given["platforms"]),
+        secrets=texts.secrets(given["secrets"]),
+        labels=texts.pairs(given["labels"], "labels", texts.scalar),
+        pull=given["pull"],
+        max_age=texts.age(given["max_age"]),
+        builder=builder,
+        options=texts.several(given["options"], "options"),
+        **_without_recipe("image", name, common),
     )
     return collector.add(rule)
 
@@ -311,7 +314,7 @@ def _checks(given: Any, collector: Collector) -> tuple[str | CheckRule, ...]:
     found = of.only_prerequisites(given, collector, "checks")
     for one in found:
         if isinstance(one, Rule) and not isinstance(one, CheckRule):
-            raise PipefileError(f"checks: {one.target!r} is a {one.kind}, not a check")
+            raise PipefileError(f"checks: {one.target!r} is no check but of kind {one.kind}")
     return tuple(one for one in found if isinstance(one, (str, CheckRule)))
 
 
