@@ -220,25 +220,16 @@ def run(  # noqa: PLR0913 (the words of `docker run`)
     stdout: str | Path | None = None,
     options: str | Sequence[str] = (),
 ) -> Run:
-    """Run a container of `image` (an image rule or a reference) to its end; everything it made is removed.
+    """Run a container of `image` (an image's rule or a reference) to its end; what was made for it is removed.
 
-    command:    a string is split into words, without a shell; a list is taken as it is.
-    entrypoint: replaces the image's; empty clears it.
-    mounts:     source to target. A source is a host path relative to the Pipefile's folder, ``"volume:NAME"``,
-                or an image's rule (its files, read-only). A target may end in ``:ro``.
-    workdir:    else where ``"."`` is mounted, else the image's.
-    env:        values may be an image's rule.
-    user:       else the calling user when a host path is mounted writable, with a passwd entry and a HOME
-                that goes with the container; else as the image says.
-    ports:      ``"8080:80"``, as ``docker run -p``.
-    services:   host name to a `run`, an image rule or a reference: started first, on a private network, and
-                waited for (their healthcheck, else an exposed port).
-    tty:        give it the user's terminal (when there is one and jobs run one at a time).
-    stdout:     write the container's standard output to this file, if it succeeds.
-    options:    further flags of ``docker run``; a string is split into words.
+    As the calling user when a host path is mounted writable and no `user` is given, so that outputs are not
+    root's. A string is split into words, without a shell. mounts: a path relative to the Pipefile's folder,
+    ``"volume:NAME"`` or an image's rule (its files) to a target, which may end in ``:ro``. workdir: else where
+    ``"."`` is mounted. services: a host name to a `run`, an image's rule or a reference: started first on a
+    private network and waited for (their healthcheck, else an exposed port). stdout: a file for the standard
+    output. tty: the user's terminal, if there is one. options: further flags of ``docker run``.
 
-    Raises PipefileError on a wrong argument; running it raises CommandFailed with the container's exit code,
-    EngineError when the engine cannot run it.
+    Raises PipefileError on a wrong argument; running it raises CommandFailed with the container's exit code.
 
     >>> run("maven:3", "mvn -B verify", mounts={".": "/project"}).command
     ('mvn', '-B', 'verify')
