@@ -11,9 +11,6 @@ default("all")
 ```
 """
 
-# A module of imgmake has the name of a word of the Pipefile. Whoever first imports that module puts it where
-# the word stands: so it is imported here, before the word is.
-import imgmake.semver  # noqa: F401
 from imgmake.commands import extract, lint, run, sh, structure_test, tag
 from imgmake.declare import (
     BUILD_DATE,

@@ -104,7 +104,7 @@ class ImageRule(Rule):
 
 
 class Semver(Frozen):
-    """A semantic version that `publish` fans out: see `imgmake.semver`."""
+    """A semantic version that `publish` fans out: see `imgmake.versions`."""
 
     version: str
     suffix: str = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -151,12 +152,15 @@ def names(options: Options) -> tuple[tuple[str, str], ...]:
 
 
 def svg(dot: str) -> str:
-    """A drawing of a graph in DOT, by graphviz. Raises UsageError without it."""
+    """A drawing of a graph in DOT, by graphviz. Raises CommandFailed without it."""
     from imgmake.shell import LocalShell
 
-    code, out, err = LocalShell().capture(["dot", "-Tsvg"], cwd=Path(), env=dict(os.environ), stdin=dot)
+    with tempfile.NamedTemporaryFile("w", suffix=".dot", encoding="utf-8") as text:
+        text.write(dot)
+        text.flush()
+        code, out, err = LocalShell().capture(["dot", "-Tsvg", text.name], cwd=Path(), env=dict(os.environ))
     if code:
-        raise UsageError(f"graphviz could not draw the graph: {err.strip()}", hint="install graphviz, or use --graph dot")
+        raise UsageError(f"graphviz could not draw the graph: {err.strip()}", hint="or use --graph dot")
     return out
 
 

@@ -17,7 +17,6 @@ from imgmake.executor import Executor, Run, Settings, World
 from imgmake.graph import Memory, Node
 from imgmake.model import Command, Edge, FileRule, ImageRule, Outcome, Pipeline, Rule, Verdict
 from imgmake.ports import Output, Reporter
-from imgmake.sources.files import LocalSources
 from imgmake.state import lock, open_state
 from imgmake.variables import PLATFORM, Values, names, texts_in
 
@@ -159,20 +158,20 @@ def open_session(options: Options, reporter: Reporter | None, *, read_only: bool
     hears = reporter or Silent()
     folder = pipeline.root / FOLDER
     with contextlib.ExitStack() as stack:
+        environ = options.environ
         if not read_only:
-            stack.enter_context(lock(folder, options.environ, lambda pid: hears.note(_waiting(pid))))
+            environ = stack.enter_context(lock(folder, options.environ, lambda pid: hears.note(_waiting(pid))))
         state = stack.enter_context(contextlib.closing(open_state(folder, read_only=read_only, say=hears.warning)))
         engines = Engines(options.environ, starter(options, hears.note))
         stack.callback(engines.close)
-        yield _session(options, pipeline, world(options, pipeline.root, state, hears, engines))
+        yield join(options, pipeline, world(options, pipeline.root, state, hears, engines, environ))
 
 
 def _waiting(pid: int) -> str:
     return f"waiting for another imgmake (process {pid}) in this repository"
 
 
-def _session(options: Options, pipeline: Pipeline, around: World) -> Session:
-    assert isinstance(around.sources, LocalSources)
+def join(options: Options, pipeline: Pipeline, around: World) -> Session:
     family = "classic" if around.environ.get("IMGMAKE_BUILDER") == "classic" else "buildkit"
     resolved = inference.resolve(
         pipeline,

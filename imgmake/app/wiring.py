@@ -17,10 +17,10 @@ from imgmake.executor import World
 from imgmake.freshness import Wish
 from imgmake.ignore import Ignore
 from imgmake.model import Pipeline
-from imgmake.ports import Builder, Context, Engine, Registry, Reporter
+from imgmake.ports import Builder, Context, Engine, Registry, Reporter, Sources
 from imgmake.shell import LocalShell
 from imgmake.sources import globs
-from imgmake.sources.context import LocalContext
+from imgmake.sources.context import Context as LocalContext
 from imgmake.sources.files import LocalSources
 from imgmake.sources.git import LocalGit
 from imgmake.state import SqliteState
@@ -42,7 +42,7 @@ class SystemClock:
 class Looks:
     """`inference.Look` over the local files."""
 
-    def __init__(self, sources: LocalSources) -> None:
+    def __init__(self, sources: Sources) -> None:
         self._sources = sources
 
     def kind(self, path: str) -> Literal["file", "folder", "other"] | None:
@@ -66,8 +66,8 @@ class Looks:
         own = [f"{dockerfile}.dockerignore"] if family == "buildkit" else []
         for path in [*own, f"{context}/.dockerignore" if context else ".dockerignore"]:
             if self.kind(path) == "file":
-                return Ignore.parse(self.read_text(path), path).excludes
-        return Ignore.parse("", "").excludes
+                return Ignore.parse(self.read_text(path), path, family=family).excludes
+        return Ignore.parse("", "", family=family).excludes
 
 
 class Engines:
@@ -106,7 +106,9 @@ class Engines:
             self._engine.close()
 
 
-def world(options: Options, root: Path, state: SqliteState, reporter: Reporter, engines: Engines) -> World:
+def world(
+    options: Options, root: Path, state: SqliteState, reporter: Reporter, engines: Engines, environ: Mapping[str, str]
+) -> World:
     """Every port, each made when first used."""
     shell = LocalShell()
 
@@ -120,8 +122,9 @@ def world(options: Options, root: Path, state: SqliteState, reporter: Reporter, 
     def builder(forced: str | None) -> Builder:
         from imgmake import builders
 
-        engine = engines()
-        return builders.choose(engine, forced or options.environ.get("IMGMAKE_BUILDER"), options.environ)
+        engines()
+        host = engines.connected.host if engines.connected else ""
+        return builders.choose(host, forced, options.environ)
 
     def context(folder: Path, ignore: Ignore, exclude: frozenset[str]) -> Context:
         return LocalContext(folder, ignore, exclude=exclude)
@@ -137,7 +140,7 @@ def world(options: Options, root: Path, state: SqliteState, reporter: Reporter, 
         state=state,
         reporter=reporter,
         clock=SystemClock(),
-        environ=options.environ,
+        environ=environ,
     )
 
 

@@ -35,15 +35,17 @@ def analyse(  # noqa: PLR0913 - what a build is: a frozen object of these would 
     args: Mapping[str, str],
     platform: str,
     contexts: Collection[str] = (),
+    counting: Collection[str] = (),
     onbuild: Callable[[str], Sequence[str]] | None = None,
     environment: Callable[[str], Mapping[str, str]] | None = None,
     build_platform: str | None = None,
 ) -> Analysis:
     """Follow a build of `stage` (None: the last) by a builder of `family`, ``buildkit`` or ``classic``.
 
-    `args` are the build arguments, `contexts` the names of named contexts. `onbuild` and `environment` tell
-    the ONBUILD triggers and the variables of a base image; without them a base has no triggers, and a source
-    with a variable that it alone could set counts as the whole context. `build_platform` is the engine's own.
+    `args` are the build arguments, `contexts` the names of named contexts. Arguments in `counting` are never
+    label-only: a label is content too when its value was chosen, and is no mark of the build. `onbuild` and
+    `environment` tell the ONBUILD triggers and the variables of a base image; without them a base has no
+    triggers, and a source with a variable that it alone could set counts as the whole context. `build_platform` is the engine's own.
     Raises DockerfileError: no such stage, a word that no builder takes.
 
     >>> from imgmake.dockerfile import parse
@@ -61,7 +63,7 @@ def analyse(  # noqa: PLR0913 - what a build is: a frozen object of these would 
     except WordError as error:
         raise dockerfile.error(str(error), dockerfile.arguments[0].line) from None
     plan = Plan(dockerfile, outer, contexts, onbuild)
-    follow = _Follow(plan, target, args, family == "classic", environment)
+    follow = _Follow(plan, target, args, family == "classic", environment, seen=set(counting))
     return follow.all(needed(plan, target, all_before=family == "classic"))
 
 

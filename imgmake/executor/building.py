@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 
 from imgmake import dockerfile, stamp
-from imgmake.errors import BuildError, EngineUnavailable
+from imgmake.errors import BuildError, DockerfileError, EngineUnavailable, Place
 from imgmake.executor.images import Images, groups
 from imgmake.executor.origins import Origins
 from imgmake.executor.reading import Reader, Reading, secret_id
@@ -53,7 +53,12 @@ class Building:
             reading = self._reader.read(node, None, builder.family)
             tags = self._images.tags(node, None, digest(reading.fields))
             self._guard(node, tags)
+        self._possible(rule, reading)
+        for hint in reading.context.hints(reading.reads):
+            output.note(hint)
         bases = self._bases(node, rule, reading, output)
+        with run.signals.lock:  # a base that was pulled may have ONBUILD triggers, which read more
+            reading = self._reader.read(node, None, builder.family)
         with self._pinned(node, reading, bases) as pins:
             request = self._request(node, rule, reading, pins, tags)
             output.command(builder.line(request))
@@ -75,6 +80,13 @@ class Building:
     def _guard(self, node: Node, tags: tuple[str, ...]) -> None:
         holders = [(tag, self._run.world.engine().image(tag)) for tag in tags]
         self._images.guard(node, [(tag, holder.id) for tag, holder in holders if holder is not None])
+
+    def _possible(self, rule: ImageRule, reading: Reading) -> None:
+        """What the builder would refuse after minutes, said at once. Raises DockerfileError, SourceError."""
+        name = dockerfile_path(rule)
+        for problem in reading.analysis.problems:
+            raise DockerfileError(problem, place=Place(name, 0))
+        reading.context.files(reading.reads)
 
     # --- bases ----------------------------------------------------------------------------------------------
 
@@ -119,9 +131,8 @@ class Building:
         self, node: Node, rule: ImageRule, reading: Reading, pins: Mapping[str, str], tags: tuple[str, ...]
     ) -> BuildRequest:
         expand = self._run.values.expand
-        reads = None if reading.analysis.whole_context else reading.analysis.reads
         return BuildRequest(
-            context=lambda: reading.context.tar(reading.context.files(reads)),
+            context=lambda: reading.context.tar(reading.context.files(reading.reads)),
             context_dir=context_folder(rule) or ".",
             dockerfile=dockerfile.pin(reading.text, reading.analysis, pins) if pins else reading.text,
             dockerfile_name=dockerfile_path(rule),
@@ -168,7 +179,7 @@ class Building:
             metadata=metadata,
             title=rule.target,
             base_name=base or "",
-            base_digest=_digest_of(bases[base]) if base in bases else "",
+            base_digest=_digest_of(bases[base]) if base is not None and base in bases else "",
             taken=taken,
         )
         volatile = {key for key, value in rule.labels.items() if run.values.names(value) & set(NAMES)}

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from imgmake import semver, stamp
+from imgmake import stamp, versions
 from imgmake.errors import Refused, RegistryError, SourceError
 from imgmake.executor.origins import Origins
 from imgmake.executor.reading import Reader
@@ -86,7 +86,7 @@ class Publishing:
     def _semver(self, repository: str, tag: Semver) -> tuple[str, ...]:
         expand = self._run.values.expand
         held = self._run.world.registry().tags(repository)
-        return semver.plain_tags(expand(tag.version), expand(tag.suffix), tag.latest, held)
+        return versions.plain_tags(expand(tag.version), expand(tag.suffix), tag.latest, held)
 
     def _guard(self, rule: PublishRule, held: Mapping[str, Remote | None], missing: Sequence[str]) -> None:
         """A tag that holds a BUILD_ID never moves, in a registry either."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from imgmake import dockerfile
-from imgmake.dockerfile import Analysis, Dockerfile
+from imgmake.dockerfile import Analysis, ContextRead, Dockerfile
 from imgmake.errors import GraphError
 from imgmake.executor import inputs
 from imgmake.executor.run import Run
@@ -36,9 +37,9 @@ class Reading:
     text: str  # the Dockerfile
 
     @property
-    def counting(self) -> frozenset[str]:
-        """Names of arguments that reach content."""
-        return self.analysis.declared - self.analysis.label_only
+    def reads(self) -> tuple[ContextRead, ...] | None:
+        """What the build may read of its context; None: all of it."""
+        return None if self.analysis.whole_context else self.analysis.reads
 
 
 @dataclass
@@ -65,6 +66,8 @@ class Reader:
             args=arguments,
             platform=self.platform(node),
             contexts=tuple(rule.contexts),
+            counting=self._counting(rule, arguments),
+            onbuild=lambda reference: self._config(node, rule, reference).get("OnBuild") or (),
         )
         declared = {name: value for name, value in arguments.items() if name in analysis.declared}
         context = self._context(node, rule, family)
@@ -90,6 +93,24 @@ class Reader:
         declared = dockerfile.declared(_parse(self._dockerfile(rule), dockerfile_path(rule)))
         known = (name for name in self.run.passable() if name in declared)
         return candidate_arguments(rule, known, expand, lambda image: expand(image.tags[0]))
+
+    def _counting(self, rule: ImageRule, arguments: Mapping[str, str]) -> frozenset[str]:
+        """Arguments whose value was chosen, so that it counts in a label too; metadata only marks the build."""
+        variables = self.run.pipeline.variables
+        texts = {name: str(variables[name].value) for name in arguments if name in variables}
+        texts |= {name: str(value) for name, value in rule.build_args.items() if not isinstance(value, ImageRule)}
+        marks = {name for name in arguments if name in NAMES and name not in rule.build_args}
+        marks |= {name for name, text in texts.items() if self.run.values.names(text) & set(NAMES)}
+        return frozenset(arguments) - marks
+
+    def _config(self, node: Node, rule: ImageRule, reference: str) -> Mapping[str, Any]:
+        """The configuration of a base that is here; nothing is known of one that is not."""
+        made = self.run.rule_of(reference)
+        if made is not None and made is not rule:
+            found = self.run.images.get(self.run.image_node(made, node.platform))
+            return found[0].config if found else {}
+        image = self.run.external(reference)
+        return image.config if image else {}
 
     def _context(self, node: Node, rule: ImageRule, family: str) -> Context:
         key = (node.id, family, self.run.epoch)
@@ -177,6 +198,6 @@ def ignore_for(run: Run, folder: str, where: str, family: str) -> Ignore:
     own = [f"{where}.dockerignore"] if family == "buildkit" else []
     for path in [*own, f"{folder}/.dockerignore" if folder else ".dockerignore"]:
         if run.world.sources.stat(path) is not None:
-            return Ignore.parse(run.world.sources.read_text(path), path)
-    return Ignore.parse("", "")
+            return Ignore.parse(run.world.sources.read_text(path), path, family=family)
+    return Ignore.parse("", "", family=family)
 

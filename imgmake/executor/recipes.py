@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from imgmake.commands.base import View
 from imgmake.errors import CommandFailed, EngineUnavailable, SourceError
@@ -150,7 +150,7 @@ class Recipes:
         self._run.world.sources.forget()
         return self._outputs(rule)
 
-    def _delete_changed(self, before: dict[str, object], output: Output) -> None:
+    def _delete_changed(self, before: Mapping[str, object], output: Output) -> None:
         """make's .DELETE_ON_ERROR: what a failed recipe wrote must not pass for its result."""
         for path, stat in before.items():
             now = self._run.world.sources.stat(path)

@@ -96,9 +96,12 @@ class _Reading:
             data = start + content.read()
             self._texts[sha256(data)] = data
             return
+        missing = self._wanted - self._layers.keys()
+        if not missing:
+            return
         spooled = self._folder / "member"
         digest = self._spool(start, content, spooled)
-        if digest in self._wanted - self._layers.keys():
+        if digest in missing:
             self._layers[digest] = self._pack(spooled, digest)
         elif start in _MAGIC:
             kept = spooled.rename(self._folder / digest.replace(":", "-"))

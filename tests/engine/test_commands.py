@@ -82,7 +82,7 @@ def test_run_fails_with_the_exit_code_of_the_container(do: Do, base_image: str) 
 
 
 def test_run_of_an_image_that_cannot_be_pulled(do: Do) -> None:
-    with pytest.raises(EngineError, match="127.0.0.1:1/none:1 could not be pulled"):
+    with pytest.raises(EngineError, match=r"127\.0\.0\.1:1/none:1 could not be pulled"):
         do(run("127.0.0.1:1/none:1", "true"))
 
 

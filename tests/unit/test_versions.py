@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgmake.errors import UsageError
-from imgmake.semver import Version, parse, plain_tags
+from imgmake.versions import Version, parse, plain_tags
 
 
 @pytest.mark.parametrize(
