@@ -1,18 +1,21 @@
 """Where a registry listens and whom to trust there: scheme, certificates, proxies; sends no request of its own.
 
-Rules: docker's daemon for insecure registries (this machine's own addresses may speak plain HTTP)
-and for ``certs.d/HOST`` (*.crt are authorities, NAME.cert with NAME.key a client's certificate);
-curl's and Go's for the proxy variables. One difference is meant: where docker skips the check of a
-certificate on this machine, it is made here, for a password follows.
+Rules: docker's daemon for insecure registries (this machine's own addresses, and what the local
+``daemon.json`` lists as ``insecure-registries``, may speak plain HTTP) and for ``certs.d/HOST``
+(*.crt are authorities, NAME.cert with NAME.key a client's certificate); curl's and Go's for the
+proxy variables. One difference is meant: where such a registry does speak TLS, docker skips the
+check of its certificate; it is made here, for a password follows.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 import socket
 import ssl
 from collections.abc import Mapping
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from imgmake.errors import RegistryError
@@ -33,9 +36,23 @@ class Endpoints:
         """The URL that a registry's calls start with."""
         if registry not in self._bases:
             host = "registry-1.docker.io" if registry == DEFAULT_DOMAIN else registry
-            plain = is_loopback(registry) and not _speaks_tls(registry)
+            plain = self._may_be_plain(registry) and not _speaks_tls(registry)
             self._bases[registry] = f"{'http' if plain else 'https'}://{host}"
         return self._bases[registry]
+
+    def _may_be_plain(self, registry: str) -> bool:
+        return is_loopback(registry) or any(_covers(entry, registry) for entry in self._insecure())
+
+    def _insecure(self) -> list[str]:
+        found: list[str] = []
+        for folder in self._folders():
+            with contextlib.suppress(OSError, ValueError, AttributeError):  # the daemon's file, not ours to judge
+                found += map(str, json.loads((folder / "daemon.json").read_bytes()).get("insecure-registries") or ())
+        return found
+
+    def _folders(self) -> tuple[Path, Path]:
+        home = self._environ.get("XDG_CONFIG_HOME") or f"{self._environ.get('HOME') or '/root'}/.config"
+        return Path("/etc/docker"), Path(home) / "docker"
 
     def proxies(self, url: str) -> dict[str, str]:
         """The proxy for an address, as requests wants it; none for this machine."""
@@ -70,9 +87,7 @@ class Endpoints:
         return context
 
     def _files(self, registry: str, pattern: str) -> list[Path]:
-        home = self._environ.get("XDG_CONFIG_HOME") or f"{self._environ.get('HOME') or '/root'}/.config"
-        folders = (Path("/etc/docker/certs.d"), Path(home) / "docker/certs.d")
-        return [path for folder in folders for path in sorted((folder / registry).glob(pattern))]
+        return [path for folder in self._folders() for path in sorted((folder / "certs.d" / registry).glob(pattern))]
 
 
 def is_loopback(registry: str) -> bool:
@@ -81,11 +96,24 @@ def is_loopback(registry: str) -> bool:
     >>> is_loopback("127.0.0.1:5000"), is_loopback("registry.example.com")
     (True, False)
     """
-    host = re.sub(r":[0-9]+$", "", registry) if not registry.endswith("]") else registry
-    if host == "localhost":
+    if _host(registry) == "localhost":
         return True
     try:
-        return ip_address(host.strip("[]")).is_loopback
+        return ip_address(_host(registry)).is_loopback
+    except ValueError:
+        return False
+
+
+def _host(registry: str) -> str:
+    return (registry if registry.endswith("]") else re.sub(r":[0-9]+$", "", registry)).strip("[]")
+
+
+def _covers(entry: str, registry: str) -> bool:
+    """Whether an entry of ``insecure-registries`` means a registry: its name, or a network that holds its address."""
+    if entry == registry:
+        return True
+    try:
+        return ip_address(_host(registry)) in ip_network(entry)
     except ValueError:
         return False
 

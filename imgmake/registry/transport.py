@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _TRIES = 4
 _PAUSE = 0.25  # seconds before the second try; doubled for each further one
 _LONGEST_PAUSE = 30.0  # seconds that a Retry-After may ask for
-_TIMEOUT = (10.0, 120.0)  # seconds to connect, and between two packets
+_TIMEOUT = (10.0, 60.0)  # seconds to connect, and between two packets
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 _CHUNK = 1 << 16
 _LIMIT = 16 << 20  # bytes of an answer held in memory: manifests are at most 4 MiB, configurations small

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import socket
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -364,6 +365,27 @@ def test_other_machines_are_always_spoken_to_over_tls(environ: dict[str, str]) -
     endpoints = Endpoints(environ)
     assert endpoints.base("reg.example:80") == "https://reg.example:80"
     assert endpoints.base("docker.io") == "https://registry-1.docker.io"
+
+
+@pytest.mark.parametrize(
+    ("listed", "registry", "plain"),
+    [
+        ("reg.invalid:5000", "reg.invalid:5000", True),
+        ("reg.invalid:5000", "reg.invalid", False),
+        ("192.0.2.0/24", "192.0.2.7:5000", True),
+        ("192.0.2.0/24", "192.0.3.7:5000", False),
+    ],
+)
+def test_what_the_daemon_may_speak_to_plainly_we_may(
+    listed: str, registry: str, plain: bool, tmp_path: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket, "create_connection", refuse)  # nobody speaks TLS there
+    (tmp_path / ".config/docker").mkdir(parents=True)
+    (tmp_path / ".config/docker/daemon.json").write_text(json.dumps({"insecure-registries": [listed]}))
+    assert Endpoints(environ).base(registry) == f"{'http' if plain else 'https'}://{registry}"
 
 
 @pytest.mark.parametrize(
