@@ -57,6 +57,8 @@ class Collector:
     variables: dict[str, Variable] = field(default_factory=dict)
     default: tuple[str, Place] | None = None
     problems: list[ImgmakeError] = field(default_factory=list)
+    # Names whose declaration failed: that they are missing is no second mistake.
+    broken: set[str] = field(default_factory=set)
 
     def add(self, rule: RuleT) -> RuleT:
         self.rules.append(rule)
@@ -94,6 +96,9 @@ class Collector:
             found.append(text.lstrip("#").strip())
         return " ".join(part for part in reversed(found) if part)
 
+
+# The target of the rule that stands in for one that could not be declared; no real target may hold the character.
+BROKEN = "?"
 
 ACTIVE: ContextVar[Collector | None] = ContextVar("imgmake_collector", default=None)
 
@@ -133,11 +138,17 @@ def declares(fallback: Callable[[Place], R]) -> Callable[[Callable[P, R]], Calla
                 problem = misuse(function, args, kwargs, error)
             place = collector.here()
             collector.complain(problem, place)
+            collector.broken.update(_attempted(collector.base, args))
             return fallback(place)
 
         return call
 
     return decorate
+
+
+def _attempted(base: str, args: Sequence[object]) -> set[str]:
+    name = args[0] if args and isinstance(args[0], str) else BROKEN
+    return {BROKEN, name, f"{base}/{name}"}
 
 
 def _subject(word: str, args: Sequence[object]) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 from imgmake.commands.words import some_text
 from imgmake.declare import parts as of
 from imgmake.declare import texts
-from imgmake.declare.collector import Collector, active, declares
+from imgmake.declare.collector import BROKEN, Collector, active, declares
 from imgmake.declare.complaints import shown
 from imgmake.declare.parts import Part
 from imgmake.errors import PipefileError
@@ -61,7 +61,7 @@ class Check(_Decorator, CheckRule):
     """What `check` returns: a prerequisite of other rules, or a decorator."""
 
 
-@declares(lambda place: File(target="?", place=place, targets=("?",)))
+@declares(lambda place: File(target=BROKEN, place=place, targets=(BROKEN,)))
 def file(
     target: str | PathLike[str] | Iterable[str | PathLike[str]],
     /,
@@ -97,7 +97,7 @@ def file(
     return collector.add(File(target=targets[0], targets=targets, keep=keep, **common))
 
 
-@declares(lambda place: Phony(target="?", place=place))
+@declares(lambda place: Phony(target=BROKEN, place=place))
 def phony(target: str, /, *parts: Part, after: Part = (), help: str = "") -> Phony:
     """Declare a name for work: with a recipe it runs each time it is asked for, without one it groups others.
 
@@ -115,7 +115,7 @@ def phony(target: str, /, *parts: Part, after: Part = (), help: str = "") -> Pho
     return collector.add(Phony(target=name, **_common(collector, "phony", parts, after, help)))
 
 
-@declares(lambda place: Check(target="?", place=place))
+@declares(lambda place: Check(target=BROKEN, place=place))
 def check(
     target: str,
     /,
@@ -142,7 +142,7 @@ def check(
     return collector.add(Check(target=name, max_age=texts.age(max_age), **common))
 
 
-@declares(lambda place: ImageRule(target="?", place=place, tags=("broken",)))
+@declares(lambda place: ImageRule(target=BROKEN, place=place, tags=("broken",)))
 def image(  # noqa: PLR0913  # one keyword for each thing that a build can be told
     target: str,
     /,
@@ -189,7 +189,7 @@ def image(  # noqa: PLR0913  # one keyword for each thing that a build can be to
     return _image(locals())
 
 
-@declares(lambda place: PublishRule(target="?", place=place))
+@declares(lambda place: PublishRule(target=BROKEN, place=place))
 def publish(
     target: str,
     /,

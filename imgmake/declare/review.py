@@ -19,7 +19,7 @@ _USED = re.compile(r"\$\{(\w+)\}", re.ASCII)
 def review(collector: Collector) -> Iterator[ImgmakeError]:
     """Every mistake in what was declared, each with its place."""
     known = frozenset({*LATE, *AT_LOAD, *collector.variables})
-    targets = {name for rule in collector.rules for name in names_of(rule)}
+    targets = {name for rule in collector.rules for name in names_of(rule)} | collector.broken
     for rule in collector.rules:
         yield from _late_names(rule, known, collector)
         yield from _spaces(rule, targets, collector)
@@ -41,7 +41,7 @@ def names_of(rule: Rule) -> tuple[str, ...]:
 
 def unknown_variables(collector: Collector) -> Iterator[ImgmakeError]:
     """A ``NAME=value`` of the command line that nothing declares."""
-    settable = {*collector.variables, *LATE} - {"FINGERPRINT"}
+    settable = {*collector.variables, *collector.broken, *LATE} - {"FINGERPRINT"}
     for name in collector.overrides:
         if name in settable:
             continue
@@ -74,7 +74,7 @@ def _late_names(rule: Rule, known: frozenset[str], collector: Collector) -> Iter
 
 def _spaces(rule: Rule, targets: set[str], collector: Collector) -> Iterator[ImgmakeError]:
     """A command written as a plain string looks like a prerequisite: ``phony("x", "docker build .")``."""
-    for part in rule.parts:
+    for part in (*rule.parts, *rule.after):
         if not isinstance(part, str) or not any(c.isspace() for c in part.strip()):
             continue
         name = part[2:] if part.startswith("//") else "/".join(p for p in (rule.base, part) if p)

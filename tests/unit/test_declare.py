@@ -366,6 +366,19 @@ def test_all_mistakes_come_at_once_in_the_order_of_their_lines(repository: Repos
     assert "no variable is called WRONG" in found[4]
 
 
+def test_one_mistake_is_not_told_twice(repository: Repository) -> None:
+    text = """
+    app = image("the app", tags="App")
+    app = image("the app", tag="x")
+    A = var("A", choices=["x"])
+    phony("all", app, "the app", after="the app")
+    default("the app")
+    """
+    repository.problems(text)
+    found = repository.problems(text.replace('image("the app", tags="App")', "0"), overrides={"A": "y"})
+    assert [line.partition(": ")[0] for line in found] == ["Pipefile.py:3", "Pipefile.py:4"]
+
+
 def test_words_work_only_while_a_pipefile_is_loaded() -> None:
     for word in (lambda: imgmake.phony("x"), lambda: imgmake.var("X"), lambda: imgmake.glob("*")):
         with pytest.raises(PipefileError, match="only while a Pipefile is loaded"):
