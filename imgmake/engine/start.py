@@ -7,9 +7,13 @@ beyond ``/_ping``.
 
 from __future__ import annotations
 
+import fcntl
+import ipaddress
 import os
 import shlex
 import shutil
+import socket
+import struct
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +29,7 @@ from imgmake.ports import Shell
 Say = Callable[[str], None]
 
 _SYSTEM_PATH = "/usr/sbin:/sbin"  # dockerd's own, which a user's PATH often lacks
+_SIOCGIFADDR, _SIOCGIFNETMASK = 0x8915, 0x891B  # netdevice(7)
 _SECONDS = 60.0  # until a dockerd that runs must answer
 _TAIL = 15  # lines of its log in an error
 
@@ -36,6 +41,7 @@ class _Remedy(NamedTuple):
     words: tuple[str, ...]
     flags: tuple[str, ...] = ()
     script: str = ""
+    loss: str = ""
 
 
 # cgroupfs-mount's way: each controller of version 1 where the kernel has bound it, else version 2.
@@ -48,10 +54,16 @@ for c in $(awk '!/^#/ && $4 == 1 { print $1 }' /proc/cgroups); do
 done
 """
 
+_NO_BRIDGES = _Remedy(
+    "bridges",
+    ("bridge", "network controller"),
+    flags=("--iptables=false", "--bridge=none"),
+    loss="; a RUN of a build then needs options=['--network=host']",
+)
 _REMEDIES = (
     _Remedy("mounted cgroups", ("cgroup isn't mounted", "cgroups: cgroup mountpoint"), script=_MOUNT_CGROUPS),
     _Remedy("iptables", ("iptables", "nftables"), flags=("--iptables=false", "--ip6tables=false")),
-    _Remedy("bridges", ("bridge", "network controller"), flags=("--iptables=false", "--bridge=none")),
+    _NO_BRIDGES,
     _Remedy("overlayfs", ("graphdriver", "overlay", "storage-driver"), flags=("--storage-driver=vfs",)),
 )
 
@@ -165,10 +177,11 @@ class _Starter:
     def _dockerd(self) -> None:
         """Start dockerd; each time that its log names a lack, once more without that."""
         flags: tuple[str, ...] = ()
-        if _another_runs():
-            self.say("another dockerd runs here and owns docker0 and iptables; containers get no default network")
-            flags = ("--iptables=false", "--ip6tables=false", "--bridge=none")
         left = list(_REMEDIES)
+        if _another_runs():
+            left.remove(_NO_BRIDGES)  # with --bridge=none dockerd deletes docker0, which is the other's
+            self.say("another dockerd runs here: iptables is left to it, and its bridge is shared")
+            flags = ("--iptables=false", "--ip6tables=false", *_share_of_bridge())
         while not self._attempt(flags):
             log = self._log()
             cause = _cause(log)
@@ -184,7 +197,7 @@ class _Starter:
             self.say(f"this machine has no {remedy.lack}; mounting them")
             self._as_root("/bin/sh", "-c", remedy.script)
         else:
-            self.say(f"this machine has no {remedy.lack} for dockerd; trying {' '.join(remedy.flags)}")
+            self.say(f"this machine has no {remedy.lack} for dockerd; trying {' '.join(remedy.flags)}{remedy.loss}")
 
     def _attempt(self, flags: Sequence[str]) -> bool:
         """Start a dockerd that outlives us; whether it answers. One that runs and does not answer is ended."""
@@ -272,6 +285,20 @@ class _Starter:
 
 
 _ROOT = "run it once as root, or run these commands yourself"
+
+
+def _share_of_bridge(name: str = "docker0") -> tuple[str, ...]:
+    """The upper half of another dockerd's bridge network: it gives out addresses from the lower end."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            address, mask = (
+                socket.inet_ntoa(fcntl.ioctl(sock, question, struct.pack("256s", name.encode()))[20:24])
+                for question in (_SIOCGIFADDR, _SIOCGIFNETMASK)
+            )
+    except OSError:  # no such bridge: dockerd makes it
+        return ()
+    upper = list(ipaddress.ip_interface(f"{address}/{mask}").network.subnets(1))[-1]
+    return (f"--fixed-cidr={upper}",)
 
 
 def _another_runs() -> bool:
