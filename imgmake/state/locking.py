@@ -16,7 +16,7 @@ LOCKED = "IMGMAKE_LOCKED"
 
 @contextlib.contextmanager
 def lock(folder: Path, environ: Mapping[str, str], waiting: Callable[[int], None]) -> Iterator[Mapping[str, str]]:
-    """Hold the lock of a state folder; the result is what recipes must find in their environment.
+    """Hold the lock of a state folder; the result is the environment for recipes.
 
     folder:  the state folder, made if need be.
     environ: the environment of this run; a run inside a recipe of a run in the same folder finds
@@ -35,7 +35,7 @@ def lock(folder: Path, environ: Mapping[str, str], waiting: Callable[[int], None
     held = [part for part in environ.get(LOCKED, "").split(os.pathsep) if part]
     descriptor = _acquire(folder, nested=name in held, waiting=waiting)
     try:
-        yield {LOCKED: os.pathsep.join(dict.fromkeys([*held, name]))}
+        yield {**environ, LOCKED: os.pathsep.join(dict.fromkeys([*held, name]))}
     finally:
         os.close(descriptor)
 
