@@ -251,10 +251,20 @@ class Registry(Protocol):
 
     def tags(self, repository: str) -> Sequence[str]: ...
 
-    def push(self, engine: Engine, images: Sequence[Image], references: Sequence[str], *, output: Output) -> str:
+    def push(
+        self,
+        engine: Engine,
+        images: Sequence[Image],
+        references: Sequence[str],
+        *,
+        output: Output,
+        cancel: Cancel | None = None,
+    ) -> str:
         """Send layers, configurations and manifests by digest, then set the tags; several images make one index."""
 
-    def retag(self, source: Remote, references: Sequence[str], *, output: Output) -> None:
+    def retag(
+        self, source: Remote, references: Sequence[str], *, output: Output, cancel: Cancel | None = None
+    ) -> None:
         """Set further tags, in the same repository, on a manifest that the registry has."""
 
 

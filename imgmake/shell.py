@@ -85,13 +85,17 @@ class LocalShell:
     @contextmanager
     def _stopping(self, process: subprocess.Popen[bytes], cancel: Cancel) -> Iterator[None]:
         """While the body runs a stop reaches the process's group; an exception in the body stops it as well."""
-        timers: list[threading.Timer] = []
+        lock, timers, over = threading.Lock(), list[threading.Timer](), False
 
         def stop() -> None:
-            _signal_group(process.pid, signal.SIGTERM)
-            timers.append(threading.Timer(self._grace, _signal_group, (process.pid, signal.SIGKILL)))
-            timers[-1].daemon = True
-            timers[-1].start()
+            with lock:
+                if over:
+                    return
+                _signal_group(process.pid, signal.SIGTERM)
+                timer = threading.Timer(self._grace, _signal_group, (process.pid, signal.SIGKILL))
+                timer.daemon = True
+                timer.start()
+                timers.append(timer)
 
         forget = cancel.on_stop(stop)
         try:
@@ -102,6 +106,8 @@ class LocalShell:
             raise
         finally:
             forget()
+            with lock:  # a stop that is just coming is either all done now, or comes too late
+                over = True
             if timers:
                 _bury(process.pid, self._grace)
             for timer in timers:

@@ -228,7 +228,15 @@ class FakeRegistry:
         names = [name.rpartition(":") for name in self.remotes if "@" not in name]
         return tuple(sorted(tag for repo, _, tag in names if repo == full_name(repository).rpartition(":")[0]))
 
-    def push(self, engine: Engine, images: Sequence[Image], references: Sequence[str], *, output: Output) -> str:
+    def push(
+        self,
+        engine: Engine,
+        images: Sequence[Image],
+        references: Sequence[str],
+        *,
+        output: Output,
+        cancel: Cancel | None = None,
+    ) -> str:
         self.log.append(("push", tuple(image.id for image in images), tuple(references)))
         self._check(references)
         manifest = f"sha256:{digest([Field('image', '', image.id) for image in images])}"
@@ -237,7 +245,9 @@ class FakeRegistry:
         self._hold(held, references)
         return manifest
 
-    def retag(self, source: Remote, references: Sequence[str], *, output: Output) -> None:
+    def retag(
+        self, source: Remote, references: Sequence[str], *, output: Output, cancel: Cancel | None = None
+    ) -> None:
         self.log.append(("retag", source.digest, tuple(references)))
         self._check(references)
         self._hold(source, references)

@@ -15,7 +15,6 @@ from imgmake.errors import ImgmakeError, Interrupted, UsageError, raise_all
 from imgmake.model import Edge, Entry, Explanation, FileRule, Kind, PhonyRule, Rule, State, Step, Verdict
 from imgmake.ports import Reporter
 
-
 # --- doing ----------------------------------------------------------------------------------------------------
 
 

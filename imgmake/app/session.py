@@ -24,9 +24,7 @@ FOLDER = ".imgmake"
 
 
 # Where a rule mentions variables; its other fields are names, places and prerequisites.
-_SAID = frozenset(
-    {"recipe", "tags", "stage", "build_args", "contexts", "labels", "options", "to"}
-)
+_SAID = frozenset({"recipe", "tags", "stage", "build_args", "contexts", "labels", "options", "to"})
 
 
 def _fields(rule: Rule) -> frozenset[str]:
@@ -109,7 +107,9 @@ class Session:
         lacking = {name for name, v in variables.items() if v.value is None and v.default is None}
         told: set[str] = set()
         for target in wanted if lacking else ():
-            texts = texts_in([getattr(self.node(target).rule, name) for name in _SAID & _fields(self.node(target).rule)])
+            texts = texts_in(
+                [getattr(self.node(target).rule, name) for name in _SAID & _fields(self.node(target).rule)]
+            )
             for name in sorted({name for text in texts for name in names(text, lacking)} - told):
                 told.add(name)
                 try:
@@ -164,7 +164,7 @@ def open_session(options: Options, reporter: Reporter | None, *, read_only: bool
         state = stack.enter_context(contextlib.closing(open_state(folder, read_only=read_only, say=hears.warning)))
         engines = Engines(options.environ, starter(options, hears.note))
         stack.callback(engines.close)
-        yield join(options, pipeline, world(options, pipeline.root, state, hears, engines, environ))
+        yield join(options, pipeline, world(options, pipeline.root, state, hears, engines, environ, stack))
 
 
 def _waiting(pid: int) -> str:

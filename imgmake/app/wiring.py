@@ -6,6 +6,7 @@ import functools
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
@@ -20,9 +21,8 @@ from imgmake.model import Pipeline
 from imgmake.ports import Builder, Context, Engine, Registry, Reporter, Sources
 from imgmake.shell import LocalShell
 from imgmake.sources import globs
-from imgmake.sources.context import Context as LocalContext
+from imgmake.sources.context import LocalContext
 from imgmake.sources.files import LocalSources
-from imgmake.sources.git import LocalGit
 from imgmake.state import SqliteState
 
 
@@ -107,16 +107,26 @@ class Engines:
 
 
 def world(
-    options: Options, root: Path, state: SqliteState, reporter: Reporter, engines: Engines, environ: Mapping[str, str]
+    options: Options,
+    root: Path,
+    state: SqliteState,
+    reporter: Reporter,
+    engines: Engines,
+    environ: Mapping[str, str],
+    closing: ExitStack,
 ) -> World:
     """Every port, each made when first used."""
+    from imgmake.sources.git import LocalGit
+
     shell = LocalShell()
 
     @functools.cache
     def registry() -> Registry:
         from imgmake.registry import RegistryClient
 
-        return RegistryClient(options.environ, shell, remember=state.layers())
+        client = RegistryClient(options.environ, shell, remember=state.layers())
+        closing.callback(client.close)
+        return client
 
     @functools.cache
     def builder(forced: str | None) -> Builder:

@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 
 LABEL = "io.imgmake.run"
+MARKED = "imgmake-marked"  # the repository of images that bear the label for a while
 
 
 @functools.cache

@@ -84,12 +84,14 @@ class StructureTest(Action):
 def _marked(engine: Engine, image: Image) -> Iterator[str]:
     """The image with one label more, which each container and image made from it inherits.
 
-    The tool makes containers of its own and, when it is stopped, leaves them; so they bear our label.
+    The tool makes containers of its own and, when it is stopped, leaves them; so they bear our label. It removes
+    the images that it makes, and with them an engine removes parents without a name; so this one has a name.
     """
     mark = f"{owner.own()}.{next(_numbers)}"
-    marked = engine.relabel(image, labels={owner.LABEL: mark})
+    name = f"{owner.MARKED}:{mark}"
     try:
-        yield marked.id
+        engine.tag(engine.relabel(image, labels={owner.LABEL: mark}).id, name)
+        yield name
     finally:
         engine.sweep(mark)
 

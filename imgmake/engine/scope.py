@@ -7,6 +7,7 @@ left can be told from what is in use. Knows nothing of what the containers do.
 from __future__ import annotations
 
 import contextlib
+import functools
 import secrets
 import threading
 import weakref
@@ -85,7 +86,7 @@ class Scope:
 
     def _stop_all(self) -> None:
         for container in reversed(self._running):
-            _quietly(lambda container=container: container.stop(timeout=GRACE))  # type: ignore[misc]
+            _quietly(functools.partial(container.stop, timeout=GRACE))
 
     def _join(self) -> None:
         for stopper in self._stoppers:
@@ -110,9 +111,25 @@ def sweep(client: Any, wanted: Callable[[str], bool]) -> None:
         _remove_if(volume, wanted, force=True)
     for network in client.networks.list(filters=everything):
         _remove_if(network, wanted)
-    for image in client.images.list(filters={**everything, "dangling": True}):
-        if wanted(image.labels.get(owner.LABEL, "")):
-            _quietly(lambda image=image: client.images.remove(image.id, noprune=True))  # type: ignore[misc]
+    _remove_images(client, wanted)
+
+
+def _remove_images(client: Any, wanted: Callable[[str], bool]) -> None:
+    """Children first: an image with a child is listed, and can be removed, when that is gone. A user's tag stays."""
+    tried: set[str] = set()
+    while True:
+        found = client.images.list(filters={"label": owner.LABEL})
+        left = [i for i in found if i.id not in tried and wanted(i.labels.get(owner.LABEL, "")) and _unnamed(i)]
+        if not left:
+            return
+        for image in left:
+            tried.add(image.id)
+            for name in image.tags or [image.id]:
+                _quietly(functools.partial(client.images.remove, name, noprune=True))
+
+
+def _unnamed(image: Any) -> bool:
+    return all(tag.startswith(f"{owner.MARKED}:") for tag in image.tags)
 
 
 def sweep_once(client: Any) -> None:

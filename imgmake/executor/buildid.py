@@ -83,4 +83,3 @@ class BuildIds:
         except EngineUnavailable:
             return False
         return False
-

@@ -105,9 +105,7 @@ class Building:
             return run.images[run.image_node(made, node.platform)][0]
         here = run.external(reference)
         if here is None or rule.pull or not _runs_on(here, self._reader.platform(node)):
-            here = run.world.engine().pull(
-                reference, platform=node.platform, output=output, cancel=run.signals.cancel
-            )
+            here = run.world.engine().pull(reference, platform=node.platform, output=output, cancel=run.signals.cancel)
             run.learn(reference, here)
         return here
 

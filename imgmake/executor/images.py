@@ -18,7 +18,11 @@ from imgmake.references import match_build_id, normalise, repository
 from imgmake.stamp import Stamp
 
 Stamped = tuple[Image, Stamp]
-_GROUPS = {"instruction": "the Dockerfile's instructions", "argument": "build arguments", "file": "files of the context"}
+_GROUPS = {
+    "instruction": "the Dockerfile's instructions",
+    "argument": "build arguments",
+    "file": "files of the context",
+}
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,9 @@ class Images:
         return next((f.value for f in record.outputs if f.kind == "image"), "") if record else ""
 
     def _repositories(self, rule: ImageRule) -> set[str]:
-        return {repository(self._run.values.expand_known(tag)) for tag in rule.tags}
+        # Whatever the BUILD_ID will be, it stands in the tag: nothing is decided to know the repository.
+        known = {"BUILD_ID": "x", "FINGERPRINT": "x"}
+        return {repository(self._run.values.expand(tag, extra=known)) for tag in rule.tags}
 
     def _reasons(self, node: Node, rule: ImageRule, seal: Stamp, reading: Reading) -> tuple[Reason, ...]:
         run = self._run
@@ -184,7 +190,9 @@ class Images:
         names = set(image.tags)
         wanted = [tag for tag in self.tags(node, seal) if _familiar_in(tag, names) is None]
         holders = [(tag, self._run.world.engine().image(tag)) for tag in wanted]
-        return tuple((tag, holder.id if holder else "") for tag, holder in holders if not holder or holder.id != image.id)
+        return tuple(
+            (tag, holder.id if holder else "") for tag, holder in holders if not holder or holder.id != image.id
+        )
 
     def guard(self, node: Node, moves: Iterable[tuple[str, str]]) -> None:
         """A tag that holds a BUILD_ID never moves to other content. Raises Refused."""

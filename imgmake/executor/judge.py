@@ -123,9 +123,11 @@ class Judge:
         for edge in self._run.graph.edges[node.id]:
             for name in inputs.behind(self._run, edge.prerequisite):
                 rule = self._run.node(name).rule
-                if isinstance(rule, ImageRule) or (not edge.order_only and isinstance(rule, FileRule)):
-                    yield name
-                elif isinstance(node.rule, FileRule) and isinstance(rule, PhonyRule) and not edge.order_only:
+                if (
+                    isinstance(rule, ImageRule)
+                    or (not edge.order_only and isinstance(rule, FileRule))
+                    or (isinstance(node.rule, FileRule) and isinstance(rule, PhonyRule) and not edge.order_only)
+                ):
                     yield name
 
     def identity(self, node: Node) -> str:
@@ -142,4 +144,3 @@ class Judge:
 
 def _will_be_made(pending: Iterable[str]) -> tuple[Reason, ...]:
     return tuple(Reason(f"{name} will be made first", "prerequisite") for name in dict.fromkeys(pending))
-

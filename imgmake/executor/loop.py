@@ -21,8 +21,8 @@ from imgmake.executor.judge import Judge
 from imgmake.executor.run import Judgement, Run
 from imgmake.graph import Node
 from imgmake.model import FileRule, ImageRule, Outcome, PhonyRule, PublishRule, State, Verdict
-from imgmake.ports import Output
 from imgmake.plan import Plan
+from imgmake.ports import Output
 
 _Ended = tuple[str, Outcome]
 
@@ -225,4 +225,3 @@ class Loop:
         for _ in range(running):
             self._finish(plan, *self._ended.get())
         self._cancelled(plan.cancel_rest())
-

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from imgmake import stamp, versions
-from imgmake.errors import Refused, RegistryError, SourceError
+from imgmake.errors import Refused, SourceError
 from imgmake.executor.origins import Origins
 from imgmake.executor.reading import Reader
 from imgmake.executor.run import Judgement, Run
@@ -188,15 +188,12 @@ class Publishing:
         registry = self._run.world.registry()
         wanted = judgement.detail
         if wanted.source is not None:
-            registry.retag(wanted.source, wanted.missing, output=output)
+            registry.retag(wanted.source, wanted.missing, output=output, cancel=self._run.signals.cancel)
             return
         for line in self.lines(node, judgement):
             output.command(line)
-        registry.push(self._run.world.engine(), wanted.images, wanted.missing, output=output)
-        for reference in wanted.missing:
-            remote = registry.resolve(reference)
-            if remote is None or {i.id for i in remote.images} != {i.id for i in wanted.images}:
-                raise RegistryError(f"{reference} does not hold what was pushed")
+        cancel = self._run.signals.cancel
+        registry.push(self._run.world.engine(), wanted.images, wanted.missing, output=output, cancel=cancel)
 
 
 def _difference(reference: str, remote: Remote | None, local: Sequence[tuple[Image, Stamp]]) -> Reason | None:

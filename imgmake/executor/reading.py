@@ -200,4 +200,3 @@ def ignore_for(run: Run, folder: str, where: str, family: str) -> Ignore:
         if run.world.sources.stat(path) is not None:
             return Ignore.parse(run.world.sources.read_text(path), path, family=family)
     return Ignore.parse("", "", family=family)
-

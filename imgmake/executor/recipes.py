@@ -166,10 +166,11 @@ def _pull_one(run: Run, reference: str, output: Output) -> bool:
     if run.external(reference) is not None:
         return False
     try:
-        run.learn(reference, run.world.engine().pull(reference, platform=None, output=output, cancel=run.signals.cancel))
+        run.learn(
+            reference, run.world.engine().pull(reference, platform=None, output=output, cancel=run.signals.cancel)
+        )
     except EngineUnavailable as error:
         raise EngineUnavailable(
             f"{error.message} (needed to run {reference})", hint=error.hint, place=error.place
         ) from None
     return True
-

@@ -171,7 +171,7 @@ def test_what_counts() -> None:
     assert changed(action, content="content-2") == {"image app", "image config"}
     fields = action.fields(view())
     assert "s3cret" not in repr(fields)
-    assert Field("mount", "/c", "image <image config>") in fields
+    assert Field("mount", "/c", "image <image config>:ro") in fields
     assert Field("env", "db: P", "$TAG") in fields
 
 

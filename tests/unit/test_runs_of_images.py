@@ -1,0 +1,340 @@
+"""Images and publishing, run in a temporary repository against a fake engine and registry."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from imgmake import stamp
+from imgmake.errors import Refused
+from tests.unit.runs import Repo
+
+DOCKERFILE = """\
+FROM debian:12 AS runtime
+COPY app.txt /
+ARG BUILD_ID
+ARG VCS_REF
+LABEL org.label-schema.version=$BUILD_ID org.label-schema.vcs-ref=$VCS_REF
+"""
+PIPEFILE = 'app = image("app", tags=f"shop:{BUILD_ID}")\n'
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Repo:
+    found = Repo(tmp_path).pipefile(PIPEFILE).put("Dockerfile", DOCKERFILE).put("app.txt", "1")
+    engine(found).commit_image("debian:12", layers=["sha256:debian"])
+    return found
+
+
+def engine(repo: Repo):  # type: ignore[no-untyped-def]
+    assert repo.engine is not None
+    return repo.engine
+
+
+def image_of(repo: Repo, reference: str):  # type: ignore[no-untyped-def]
+    found = engine(repo).image(reference)
+    assert found is not None, f"no image {reference} among {sorted(engine(repo).names)}"
+    return found
+
+
+def only_build_id(repo: Repo) -> str:
+    names = [name.rpartition(":")[2] for name in engine(repo).names if "shop:" in name]
+    assert len(names) == 1, names
+    return names[0]
+
+
+def test_an_image_is_built_stamped_and_tagged_and_then_up_to_date(repo: Repo) -> None:
+    first = repo.run("app")
+    assert first.ran == ["app"]
+    build_id = only_build_id(repo)
+    assert build_id == "20190702-223619-ade3d65"
+    seal = stamp.read(image_of(repo, f"shop:{build_id}"))
+    assert seal is not None
+    assert seal.metadata["BUILD_ID"] == build_id
+    assert image_of(repo, f"shop:{build_id}").labels["org.opencontainers.image.version"] == build_id
+    assert repo.run("app").ran == []
+    assert only_build_id(repo) == build_id
+    assert len(repo.builder.requests) == 1
+
+
+def test_no_pin_is_left_in_the_engine(repo: Repo) -> None:
+    repo.run("app")
+    assert not [name for name in engine(repo).names if "imgmake-pin" in name]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda repo: repo.put("app.txt", "2"), "app.txt changed"),
+        (lambda repo: (repo.path / "app.txt").chmod(0o755), "app.txt changed"),
+        (lambda repo: repo.put("Dockerfile", DOCKERFILE.replace("/\n", "/srv/\n")), "COPY app.txt /srv/"),
+        (lambda repo: repo.pipefile(PIPEFILE.replace("tags", 'labels={"a": "b"}, tags')), "label a is new"),
+    ],
+)
+def test_what_makes_an_image_stale_and_why(repo: Repo, change: object, reason: str) -> None:
+    repo.run("app")
+    change(repo)  # type: ignore[operator]
+    assert reason in " ".join(r.text for r in repo.reasons("app"))
+    assert repo.run("app").ran == ["app"]
+    assert repo.run("app").ran == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda repo: repo.put("README.md", "not copied"),
+        lambda repo: repo.put("Dockerfile", "# a comment\n" + DOCKERFILE),
+        lambda repo: repo.put("Dockerfile", DOCKERFILE + "FROM scratch AS other\n").pipefile(
+            'app = image("app", stage="runtime", tags=f"shop:{BUILD_ID}")\n'
+        ),
+        lambda repo: setattr(repo.git, "commit", "b" * 40),
+        lambda repo: repo.clock.tick(86400),
+        lambda repo: repo.pipefile(
+            PIPEFILE.replace('"app"', '"renamed"').replace("app =", 'phony("app", "renamed")\nx =')
+        ),
+    ],
+)
+def test_what_does_not_make_an_image_stale(repo: Repo, change: object) -> None:
+    repo.run("app")
+    change(repo)  # type: ignore[operator]
+    assert repo.run("app").ran == []
+    assert len(repo.builder.requests) == 1
+
+
+def test_without_records_the_stamp_alone_says_that_an_image_is_up_to_date(repo: Repo) -> None:
+    repo.run("app")
+    (repo.path / ".imgmake" / "state.db").unlink()
+    assert repo.run("app").ran == []
+
+
+def test_a_removed_image_is_missing(repo: Repo) -> None:
+    repo.run("app")
+    build_id = only_build_id(repo)
+    found = image_of(repo, f"shop:{build_id}")
+    engine(repo).untag(f"shop:{build_id}")
+    engine(repo).remove(found.id)
+    assert [r.code for r in repo.reasons("app")] == ["missing"]
+    assert repo.run("app").ran == ["app"]
+
+
+def test_a_given_build_id_only_adds_a_tag(repo: Repo) -> None:
+    repo.run("app")
+    before = image_of(repo, f"shop:{only_build_id(repo)}")
+    result = repo.run("app", overrides={"BUILD_ID": "x"})
+    assert result.ran == []
+    assert image_of(repo, "shop:x").id == before.id
+    assert "shop:x" in result.outcome("app").verdict.note
+
+
+def test_a_build_id_tag_never_moves(repo: Repo) -> None:
+    repo.run("app", overrides={"BUILD_ID": "x"})
+    before = image_of(repo, "shop:x").id
+    repo.put("app.txt", "2")
+    result = repo.run("app", overrides={"BUILD_ID": "x"})
+    assert isinstance(result.outcome("app").error, Refused)
+    assert image_of(repo, "shop:x").id == before
+    assert len(repo.builder.requests) == 1, "refused before a build is paid for"
+    assert repo.run("app", overrides={"BUILD_ID": "x"}, always_make=True).ran == ["app"]
+    assert image_of(repo, "shop:x").id != before
+
+
+def test_a_prerequisite_under_a_given_build_id_is_taken_as_it_is(repo: Repo) -> None:
+    """`imgmake tag TAG=1.0.0 BUILD_ID=x` tags the image under x, though the source has moved on."""
+    repo.pipefile(PIPEFILE + 'phony("tag", tag(app, f"shop:{var(\'TAG\')}"))\n')
+    repo.run("app", overrides={"BUILD_ID": "x"})
+    built = image_of(repo, "shop:x").id
+    repo.put("app.txt", "2")
+    result = repo.run("tag", overrides={"BUILD_ID": "x", "TAG": "1.0.0"})
+    assert result.ran == ["tag"]
+    assert image_of(repo, "shop:1.0.0").id == built
+    assert any("moved on" in note for note in result.reporter.notes)
+
+
+def test_tag_right_after_a_build_tags_the_image_just_built(repo: Repo) -> None:
+    repo.pipefile(PIPEFILE + 'phony("tag", tag(app, f"shop:{var(\'TAG\')}"))\n')
+    repo.run("app")
+    built = image_of(repo, f"shop:{only_build_id(repo)}").id
+    repo.clock.tick(3600)
+    assert repo.run("tag", overrides={"TAG": "1.0.0"}).ran == ["tag"]
+    assert image_of(repo, "shop:1.0.0").id == built
+
+
+def test_two_builds_in_one_second_get_two_build_ids(repo: Repo) -> None:
+    repo.run("app")
+    repo.clock.tick(-1)
+    repo.put("app.txt", "2")
+    repo.run("app")
+    assert len([name for name in engine(repo).names if "shop:" in name]) == 2
+
+
+def test_a_moved_base_makes_an_image_stale_and_an_absent_one_does_not(repo: Repo) -> None:
+    repo.run("app")
+    old = image_of(repo, "debian:12").id
+    engine(repo).untag("debian:12")
+    assert repo.run("app").ran == []
+    engine(repo).commit_image("debian:12", layers=["sha256:newer"])
+    assert "base debian:12 moved" in repo.reasons("app")[0].text
+    assert repo.run("app").ran == ["app"]
+    assert old != image_of(repo, "debian:12").id
+
+
+def test_a_missing_base_is_pulled(repo: Repo) -> None:
+    base = image_of(repo, "debian:12")
+    engine(repo).untag("debian:12")
+    engine(repo).upstream["debian:12"] = base
+    assert repo.run("app").ran == ["app"]
+
+
+@pytest.mark.parametrize("layers", [("sha256:base", "sha256:more"), None])
+def test_a_child_or_a_commit_that_inherits_our_labels_is_not_the_rules_image(repo: Repo, layers: object) -> None:
+    repo.run("app")
+    build_id = only_build_id(repo)
+    ours = image_of(repo, f"shop:{build_id}")
+    config = {**ours.config} if layers else {**ours.config, "Cmd": ["other"]}
+    engine(repo).untag(f"shop:{build_id}")
+    engine(repo).remove(ours.id)
+    engine(repo).commit_image(f"shop:{build_id}", labels=ours.labels, layers=layers or ours.layers, config=config)
+    assert "missing" in {r.code for r in repo.reasons("app")}
+
+
+def test_an_image_of_another_repository_is_not_the_rules_image(repo: Repo) -> None:
+    repo.run("app")
+    build_id = only_build_id(repo)
+    ours = image_of(repo, f"shop:{build_id}")
+    engine(repo).tag(ours.id, "other:1")
+    engine(repo).untag(f"shop:{build_id}")
+    (repo.path / ".imgmake" / "state.db").unlink()
+    assert repo.run("app").ran == ["app"]
+
+
+def test_a_dirty_build_is_not_kept_once_the_tree_is_clean(repo: Repo) -> None:
+    repo.git.changed = True
+    repo.run("app")
+    assert only_build_id(repo).endswith("-dirty")
+    assert repo.run("app").ran == []
+    repo.git.changed = False
+    assert "dirty tree" in repo.reasons("app")[0].text
+    assert repo.run("app").ran == ["app"]
+    assert repo.run("app").ran == []
+
+
+def test_going_back_to_an_older_source_finds_the_older_image(repo: Repo) -> None:
+    repo.run("app")
+    first = image_of(repo, f"shop:{only_build_id(repo)}").id
+    repo.put("app.txt", "2")
+    repo.run("app")
+    repo.put("app.txt", "1")
+    assert repo.run("app").ran == []
+    assert len(repo.builder.requests) == 2
+    with repo.session() as (session, _):
+        record = session.run.world.state.record("app")
+    assert record is not None
+    assert record.outputs[0].value == first
+
+
+def test_an_image_from_an_image_follows_it_by_content(repo: Repo) -> None:
+    repo.pipefile(
+        'base = image("base", tags="base:1", dockerfile="base.df")\nimage("app", tags=f"shop:{BUILD_ID}")\n'
+    ).put("base.df", "FROM debian:12\nCOPY base.txt /\n").put("base.txt", "1")
+    repo.put("Dockerfile", "FROM base:1\nCOPY app.txt /\n")
+    assert repo.run("app").ran == ["app", "base"]
+    assert repo.run("app").ran == []
+    repo.put("base.txt", "2")
+    assert repo.run("app").ran == ["app", "base"]
+
+
+def test_a_check_of_an_image_follows_its_content_not_its_stamp(repo: Repo) -> None:
+    repo.pipefile(PIPEFILE + 'check("tests", sh("true", IMAGE=app), max_age="9d")\n')
+    assert repo.run("tests").ran == ["app", "tests"]
+    assert repo.run("app", always_make=True).ran == ["app"]
+    assert repo.run("tests").ran == []
+    repo.put("app.txt", "2")
+    assert repo.run("tests").ran == ["app", "tests"]
+
+
+def test_a_generated_file_that_the_dockerfile_copies_is_made_first(repo: Repo) -> None:
+    repo.pipefile('file("app.txt", "in", sh("cat in > app.txt"))\n' + PIPEFILE).put("in", "1")
+    (repo.path / "app.txt").unlink()
+    assert repo.run("app", jobs=4).ran == ["app", "app.txt"]
+
+
+def test_a_report_made_from_the_image_stays_out_of_its_context(repo: Repo) -> None:
+    repo.pipefile(PIPEFILE + 'file("report.html", sh("echo $IMAGE > report.html", IMAGE=app))\n')
+    repo.put("Dockerfile", "FROM debian:12\nCOPY . /\n").put(".dockerignore", "log\n")
+    result = repo.run("report.html")
+    assert result.ran == ["app", "report.html"]
+    assert repo.run("report.html").ran == [], "the report is no input of the image that it reports on"
+    assert any("report.html" in note for note in result.reporter.notes)
+
+
+def test_an_argument_that_reaches_content_counts_and_metadata_in_it_is_judged_at_the_images_own_value(
+    repo: Repo,
+) -> None:
+    repo.pipefile('var("LEVEL", "1")\n' + PIPEFILE)
+    repo.put("Dockerfile", "FROM debian:12\nARG LEVEL\nARG BUILD_ID\nRUN echo $LEVEL $BUILD_ID > /x\n")
+    repo.run("app")
+    repo.clock.tick(5)
+    assert repo.run("app").ran == []
+    assert repo.run("app", overrides={"LEVEL": "2"}).ran == ["app"]
+
+
+# --- publishing -----------------------------------------------------------------------------------------------
+
+PUBLISH = PIPEFILE + 'publish("push", image=app, to="registry.test/shop", tags=BUILD_ID)\n'
+
+
+def test_publish_pushes_once(repo: Repo) -> None:
+    repo.pipefile(PUBLISH)
+    assert repo.run("push").ran == ["app", "push"]
+    build_id = only_build_id_of(repo)
+    assert repo.registry.resolve(f"registry.test/shop:{build_id}") is not None
+    assert repo.run("push").ran == []
+
+
+def only_build_id_of(repo: Repo) -> str:
+    names = [
+        name.rpartition(":")[2] for name in engine(repo).names if name.startswith("shop:") or "library/shop:" in name
+    ]
+    assert len(names) == 1
+    return names[0]
+
+
+def test_a_fresh_clone_with_an_empty_engine_builds_and_pushes_nothing(repo: Repo, tmp_path: Path) -> None:
+    repo.pipefile('file("app.txt", "in", sh("cat in > app.txt"))\n' + PUBLISH).put("in", "1")
+    repo.run("push")
+    clone = Repo(tmp_path / "clone", registry=repo.registry)
+    (tmp_path / "clone").mkdir()
+    for name in ("Pipefile.py", "Dockerfile", "in"):
+        clone.put(name, repo.read(name))
+    result = clone.run("push")
+    assert result.ran == []
+    assert clone.builder.requests == []
+    clone.put("in", "2")
+    assert clone.reasons("push")
+
+
+def test_a_push_that_failed_is_tried_again(repo: Repo) -> None:
+    repo.pipefile(PUBLISH)
+    repo.run("app")
+    repo.registry.refuses.add("registry.test/shop:x")
+    assert repo.run("push", overrides={"BUILD_ID": "x"}).failed == ["push"]
+    repo.registry.refuses.clear()
+    assert repo.run("push", overrides={"BUILD_ID": "x"}).ran == ["push"]
+    assert repo.registry.resolve("registry.test/shop:x") is not None
+
+
+def test_publish_needs_every_check_that_names_its_image(repo: Repo) -> None:
+    repo.pipefile(PUBLISH + 'check("tests", sh("false", IMAGE=app), max_age="1d")\n')
+    result = repo.run("push")
+    assert result.failed == ["tests"]
+    assert "push" not in result.ran
+
+
+def test_labels_of_the_image_stay_when_only_a_tag_is_added(repo: Repo) -> None:
+    repo.run("app")
+    build_id = only_build_id(repo)
+    repo.run("app", overrides={"BUILD_ID": "later"})
+    assert image_of(repo, "shop:later").labels["org.opencontainers.image.version"] == build_id
+    assert replace(image_of(repo, "shop:later"), tags=()) == replace(image_of(repo, f"shop:{build_id}"), tags=())
