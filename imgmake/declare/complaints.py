@@ -47,6 +47,7 @@ _WANTED = {
     "float_parsing": "must be a number",
     "mapping_type": "must be a mapping",
     "tuple_type": "must be a list",
+    "frozen_instance": "cannot be changed: give it when the rule is declared",
 }
 
 
@@ -57,6 +58,7 @@ def readable(error: ValidationError, subject: str) -> list[ImgmakeError]:
         where = ".".join(str(part) for part in detail["loc"])
         wanted = _WANTED.get(detail["type"])
         said = f"{wanted}, not {shown(detail['input'])}" if wanted else detail["msg"]
+        said = wanted if wanted and detail["type"] == "frozen_instance" else said
         found.append(PipefileError(f"{subject}: {where} {said}"))
     return found
 

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from imgmake.commands.words import some_text
 from imgmake.declare.collector import active, declares
 from imgmake.declare.complaints import shown
+from imgmake.declare.parts import local
 from imgmake.errors import PipefileError
 from imgmake.model import Rule
 
@@ -51,7 +52,7 @@ def include(*patterns: str | PathLike[str]) -> Mapping[str, Rule]:
     >>> phony("images", services["services/api/app-image"])  # doctest: +SKIP
     """
     collector = active("include")
-    given = [some_text(pattern, "include") for pattern in patterns]
+    given = [local(some_text(pattern, "include"), collector) for pattern in patterns]
     if not given:
         raise PipefileError("include() was given no Pipefile", hint='write include("services/*/Pipefile.py")')
     return collector.loader.include(given)
@@ -70,4 +71,4 @@ def glob(*patterns: str) -> list[Path]:
     ...     image(dockerfile.parent.name, context=dockerfile.parent)
     """
     collector = active("glob")
-    return collector.loader.glob([some_text(pattern, "glob") for pattern in patterns])
+    return collector.loader.glob([local(some_text(pattern, "glob"), collector) for pattern in patterns])

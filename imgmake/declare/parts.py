@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import os
 import posixpath
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -50,12 +51,16 @@ def only_prerequisites(parts: Part, collector: Collector, what: str) -> tuple[st
     return found.prerequisites
 
 
+# What can be iterated over, and is yet one part (or a mistake, as an open file is).
+_SINGLE = (str, bytes, os.PathLike, Mapping, io.IOBase, Rule, Command)
+
+
 def _flat(parts: Iterable[object]) -> Iterator[object]:
     for part in parts:
         if isinstance(part, (set, frozenset)):
             # The order of a set changes from run to run, and a recipe's order counts.
             yield from _flat(sorted(part, key=str))
-        elif isinstance(part, Iterable) and not isinstance(part, (str, bytes, os.PathLike, Mapping, Rule, Command)):
+        elif isinstance(part, Iterable) and not isinstance(part, _SINGLE):
             yield from _flat(part)
         else:
             yield part
@@ -133,6 +138,8 @@ def _checked(given: object, kind: str) -> str:
         raise PipefileError(
             f"the first argument of {kind}() is the target's name, not a rule", hint=f'write {kind}("name", …)'
         )
+    if inspect.isroutine(given):
+        raise PipefileError(f"@{kind} needs the target's name", hint=f'write @{kind}("{given.__name__}")')
     if not isinstance(given, str):
         raise PipefileError(f"the name of a {kind} must be a string, not {shown(given)}")
     wrong, hint = _wrong(given, kind)

@@ -20,10 +20,11 @@ VOCABULARY: Mapping[str, object] = {
     "ARCH": "",
     "PLATFORM": "",
     **{name: getattr(declare, name) for name in declare.__all__},
-    **{name: getattr(commands, name) for name in commands.__all__ if name.islower()},
+    **{name: getattr(commands, name) for name in ("extract", "lint", "run", "sh", "structure_test", "tag")},
 }
 _MOST_CALLERS = 5
 _UNEXPECTED = re.compile(r"(?:\w+\.)*(\w+)\(\) got an unexpected keyword argument '(\w+)'")
+_NO_DECORATOR = re.compile(r"'(Image|Publish)Rule' object is not callable")
 _NO_SUCH_NAME = re.compile(r"cannot import name '(\w+)' from 'imgmake'")
 
 
@@ -83,14 +84,25 @@ def _told(error: BaseException, frame: FrameType | None) -> ImgmakeError:
     if isinstance(error, ImgmakeError):
         return error
     if isinstance(error, ValidationError):
-        return Problems(readable(error, f"{error.title.lower()}()"))
+        return Problems(readable(error, error.title.removesuffix("Rule").lower()))
+    said = _text(error)
     if isinstance(error, SystemExit):
-        return PipefileError("the Pipefile ended the program", hint="raise an exception to say what is wrong")
-    unexpected = _UNEXPECTED.match(str(error)) if isinstance(error, TypeError) else None
+        why = f": {said}" if said else ""
+        return PipefileError(f"the Pipefile ended the program{why}", hint="raise an exception to say what is wrong")
+    unexpected = _UNEXPECTED.match(said) if isinstance(error, TypeError) else None
     if unexpected and (parameters := _parameters(unexpected[1], frame)):
         return unknown_argument(unexpected[1], unexpected[2], parameters)
-    said = str(error)
+    if isinstance(error, ImportError) and (absent := _NO_SUCH_NAME.match(said)):
+        hint = did_you_mean(absent[1], VOCABULARY) or f"it has {', '.join(sorted(VOCABULARY))}"
+        return PipefileError(f"imgmake has no {absent[1]!r}", hint=hint)
     return PipefileError(f"{type(error).__name__}: {said}" if said else type(error).__name__, hint=_hint(error, frame))
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 (the user's own __str__ may be what is broken)
+        return "(its own text cannot be made)"
 
 
 def _parameters(word: str, frame: FrameType | None) -> list[str]:
@@ -101,10 +113,10 @@ def _parameters(word: str, frame: FrameType | None) -> list[str]:
 def _hint(error: BaseException, frame: FrameType | None) -> str:
     if isinstance(error, NameError) and error.name:
         return _missing_name(error.name, frame)
-    if isinstance(error, ModuleNotFoundError):
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("imgmake."):
         return "install it beside imgmake, or put it beside the Pipefile"
-    if isinstance(error, ImportError) and (absent := _NO_SUCH_NAME.match(str(error))):
-        return did_you_mean(absent[1], VOCABULARY) or f"imgmake has {', '.join(VOCABULARY)}"
+    if isinstance(error, TypeError) and (made := _NO_DECORATOR.match(_text(error))):
+        return f"{made[1].lower()} takes no recipe: decorate with a file, check or phony, and name that as a part"
     if isinstance(error, AttributeError) and error.name and error.obj is not None:
         return did_you_mean(error.name, _attributes(error.obj))
     return ""

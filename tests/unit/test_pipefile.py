@@ -291,7 +291,17 @@ def test_an_include_that_finds_nothing_is_told(repository: Repository, pattern: 
         ("sh('')", "Pipefile.py:2: sh: the text is empty"),
         ("run('a b')", "Pipefile.py:2: run: "),
         ("import yamll", "Pipefile.py:2: ModuleNotFoundError: No module named 'yamll'\n  install it beside imgmake"),
-        ("import sys\nsys.exit(1)", "Pipefile.py:3: the Pipefile ended the program"),
+        ("import sys\nsys.exit('why')", "Pipefile.py:3: the Pipefile ended the program: why"),
+        ("import imgmake.scan", "Pipefile.py:2: ModuleNotFoundError: No module named 'imgmake.scan'"),
+        (
+            "@image('x')\ndef f(): pass",
+            "Pipefile.py:2: TypeError: 'ImageRule' object is not callable\n  image takes no",
+        ),
+        ("image('x').tags = 'a'", "Pipefile.py:2: image: tags cannot be changed: give it when the rule is declared"),
+        (
+            "class E(Exception):\n    def __str__(self): 1 / 0\nraise E",
+            "Pipefile.py:4: E: (its own text cannot be made)",
+        ),
         ("phony('x'", "Pipefile.py:2: SyntaxError: '(' was never closed\n  phony('x'\n       ^"),
         ("if True:\n    x = = 1", "Pipefile.py:3: SyntaxError: invalid syntax\n  x = = 1\n      ^"),
         ("if True:\nx", "Pipefile.py:3: IndentationError: expected an indented block"),
@@ -310,7 +320,8 @@ def test_a_word_that_was_not_imported_is_named(repository: Repository) -> None:
         "Pipefile.py:1: NameError: name 'image' is not defined\n  import it: from imgmake import image"
     )
     repository.write({"Pipefile.py": "from imgmake import imag"})
-    assert repository.problem().endswith("\n  did you mean 'image'?")
+    assert repository.problem() == "Pipefile.py:1: imgmake has no 'imag'\n  did you mean 'image'?"
+    assert set(pipefile.blame.VOCABULARY) == set(imgmake.__all__)
 
 
 def test_only_the_users_frames_are_shown(repository: Repository) -> None:
