@@ -245,9 +245,7 @@ class FakeRegistry:
         self._hold(held, references)
         return manifest
 
-    def retag(
-        self, source: Remote, references: Sequence[str], *, output: Output, cancel: Cancel | None = None
-    ) -> None:
+    def retag(self, source: Remote, references: Sequence[str], *, output: Output, cancel: Cancel | None = None) -> None:
         self.log.append(("retag", source.digest, tuple(references)))
         self._check(references)
         self._hold(source, references)
