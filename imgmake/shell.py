@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from imgmake.ports import Cancel, Output
 
 _CHUNK = 65536  # bytes
 _PIPE = 1 << 20  # bytes: what a pipe holds at most (fs.pipe-max-size)
+# A process that begins before the terminal is its own would lose the first Ctrl-C to us: it waits, stopped.
+_HELD = 'kill -STOP $$; exec "$@"'
 
 
 class LocalShell:
@@ -74,10 +77,13 @@ class LocalShell:
 
     def _on_terminal(self, argv: Sequence[str], cwd: Path, env: Mapping[str, str], cancel: Cancel) -> int:
         """In this session, as the terminal's foreground group: Ctrl-C is the process's, Ctrl-Z stops us with it."""
+        if shutil.which(argv[0], path=env.get("PATH", os.defpath)) is None and not (cwd / argv[0]).exists():
+            _cannot_start(argv, cwd, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
         try:
-            process = subprocess.Popen(argv, cwd=cwd, env=env, process_group=0)
+            process = subprocess.Popen(["/bin/sh", "-c", _HELD, "sh", *argv], cwd=cwd, env=env, process_group=0)
         except (OSError, ValueError) as error:
             _cannot_start(argv, cwd, error)
+        _stopped(process)
         with process, self._stopping(process, cancel), _foreground(process.pid):
             _wait_with_job_control(process)
         return _exit_code(process.returncode)
@@ -246,15 +252,20 @@ def _lend(group: int) -> None:
 
 def _wait_with_job_control(process: subprocess.Popen[bytes]) -> None:
     """Wait for the end; when the user stops the process (Ctrl-Z), stop too, and go on together."""
-    while True:
-        found = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
-        if found is None or found.si_code not in (os.CLD_STOPPED, os.CLD_TRAPPED):
-            process.wait()
-            return
-        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOHANG)
+    while _stopped(process):
         _lend(os.getpgrp())
         os.killpg(os.getpgrp(), signal.SIGSTOP)
         _lend(process.pid)
+    process.wait()
+
+
+def _stopped(process: subprocess.Popen[bytes]) -> bool:
+    """Wait until the process stops or ends; whether it stopped. Its end is left for `Popen.wait` to take."""
+    found = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
+    if found is None or found.si_code not in (os.CLD_STOPPED, os.CLD_TRAPPED):
+        return False
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOHANG)
+    return True
 
 
 # --- what cannot be started -----------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ def request(dockerfile: str, files: Context | None = None, **changes: Any) -> Bu
     return replace(plain, **changes)
 
 
-@pytest.fixture(params=["buildkit", "classic"])
+@pytest.fixture(params=["buildx", "buildkit", "classic"])
 def builder(request: pytest.FixtureRequest, engine_host: str, docker_cli: Path) -> Builder:
     return choose(request.param, engine_host)
 

@@ -166,8 +166,9 @@ MAINTAINER someone
 
 
 def told(shown: dict[str, Any]) -> dict[str, Any]:
-    """All that inspect shows and a new identity does not change."""
-    kept = {k: v for k, v in shown.items() if k not in {"Id", "RepoTags", "RepoDigests", "Metadata", "Parent"}}
+    """All that inspect shows and a new identity does not change; the containerd store's sizes count configurations."""
+    identity = {"Id", "RepoTags", "RepoDigests", "Metadata", "Parent", "Size", "VirtualSize"}
+    kept = {key: value for key, value in shown.items() if key not in identity}
     return {**kept, "Config": {k: v for k, v in shown["Config"].items() if k != "Labels"}}
 
 

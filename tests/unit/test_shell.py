@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -228,6 +229,19 @@ def test_a_terminal_is_handed_over_and_taken_back() -> None:
         child.sendline("hello")
         child.expect("got hello")
         child.expect("code 4 ours True")
+
+
+def test_ctrl_z_stops_us_with_the_process() -> None:
+    with on_terminal("echo ready $PPID; kill -TSTP $$; echo again; exit 6") as child:
+        child.expect(r"ready (\d+)")
+        assert child.match is not None
+        ours = int(child.match[1])
+        stat = Path(f"/proc/{ours}/stat")
+        while not stat.read_text().rpartition(") ")[2].startswith("T"):
+            time.sleep(0.02)
+        os.kill(ours, signal.SIGCONT)
+        child.expect("again")
+        child.expect("code 6 ours True")
 
 
 def test_ctrl_c_on_the_terminal_is_the_process_s_own() -> None:
