@@ -157,8 +157,7 @@ def _normal(reference: str) -> str:
         return normalise(reference)
     except InvalidReference:
         head, _, _ = reference.partition("/")
-        full = reference if "." in head or ":" in head or head == "localhost" else f"docker.io/{reference}"
-        return full
+        return reference if "." in head or ":" in head or head == "localhost" else f"docker.io/{reference}"
 
 
 def _nodes(draft: _Draft) -> Iterator[graph.Node]:

@@ -27,10 +27,6 @@ FOLDER = ".imgmake"
 _SAID = frozenset({"recipe", "tags", "stage", "build_args", "contexts", "labels", "options", "to"})
 
 
-def _fields(rule: Rule) -> frozenset[str]:
-    return frozenset(type(rule).model_fields)
-
-
 @dataclass
 class Session:
     """What every verb works with."""
@@ -107,9 +103,8 @@ class Session:
         lacking = {name for name, v in variables.items() if v.value is None and v.default is None}
         told: set[str] = set()
         for target in wanted if lacking else ():
-            texts = texts_in(
-                [getattr(self.node(target).rule, name) for name in _SAID & _fields(self.node(target).rule)]
-            )
+            rule = self.node(target).rule
+            texts = texts_in([getattr(rule, name) for name in _SAID & frozenset(type(rule).model_fields)])
             for name in sorted({name for text in texts for name in names(text, lacking)} - told):
                 told.add(name)
                 try:

@@ -45,7 +45,8 @@ def analyse(  # noqa: PLR0913 - what a build is: a frozen object of these would 
     `args` are the build arguments, `contexts` the names of named contexts. Arguments in `counting` are never
     label-only: a label is content too when its value was chosen, and is no mark of the build. `onbuild` and
     `environment` tell the ONBUILD triggers and the variables of a base image; without them a base has no
-    triggers, and a source with a variable that it alone could set counts as the whole context. `build_platform` is the engine's own.
+    triggers, and a source with a variable that it alone could set counts as the whole context.
+    `build_platform` is the engine's own.
     Raises DockerfileError: no such stage, a word that no builder takes.
 
     >>> from imgmake.dockerfile import parse

@@ -59,7 +59,7 @@ class Building:
         bases = self._bases(node, rule, reading, output)
         with run.signals.lock:  # a base that was pulled may have ONBUILD triggers, which read more
             reading = self._reader.read(node, None, builder.family)
-        with self._pinned(node, reading, bases) as pins:
+        with self._pinned(bases) as pins:
             request = self._request(node, rule, reading, pins, tags)
             output.command(builder.line(request))
             built = builder.build(request, output=output, cancel=run.signals.cancel)
@@ -68,7 +68,7 @@ class Building:
         if image is None:
             raise BuildError(f"{builder.name} says that it built {short(built)}, which the engine does not have")
         with run.signals.lock:
-            sealed, seal = self._stamp(node, rule, reading, image, bases, builder.family)
+            sealed, seal = self._stamp(node, rule, reading, image, bases)
             for tag in tags:
                 engine.tag(sealed.id, tag)
             run.images[node.id] = (sealed, seal)
@@ -110,7 +110,7 @@ class Building:
         return here
 
     @contextlib.contextmanager
-    def _pinned(self, node: Node, reading: Reading, bases: Mapping[str, Image]) -> Iterator[Mapping[str, str]]:
+    def _pinned(self, bases: Mapping[str, Image]) -> Iterator[Mapping[str, str]]:
         """Names of our own for the bases, as no builder takes a local image by ID: nobody else moves these."""
         engine = self._run.world.engine()
         pins = {ref: f"imgmake-pin:{image.id[7:19]}-{os.getpid()}-{next(_PINS)}" for ref, image in bases.items()}
@@ -135,7 +135,7 @@ class Building:
             dockerfile=dockerfile.pin(reading.text, reading.analysis, pins) if pins else reading.text,
             dockerfile_name=dockerfile_path(rule),
             stage=expand(rule.stage) if rule.stage else None,
-            build_args=self._arguments(node, rule, reading),
+            build_args=self._arguments(reading),
             platform=node.platform,
             labels={key: expand(value) for key, value in rule.labels.items()},
             secrets=dict(self._secret(rule, secret) for secret in rule.secrets),
@@ -145,7 +145,7 @@ class Building:
             tags=tags,
         )
 
-    def _arguments(self, node: Node, rule: ImageRule, reading: Reading) -> Mapping[str, str]:
+    def _arguments(self, reading: Reading) -> Mapping[str, str]:
         found = dict(reading.arguments)
         if "FINGERPRINT" in reading.analysis.label_only:
             found["FINGERPRINT"] = digest(reading.fields)
@@ -167,7 +167,7 @@ class Building:
     # --- the stamp ------------------------------------------------------------------------------------------
 
     def _stamp(
-        self, node: Node, rule: ImageRule, reading: Reading, image: Image, bases: Mapping[str, Image], family: str
+        self, node: Node, rule: ImageRule, reading: Reading, image: Image, bases: Mapping[str, Image]
     ) -> tuple[Image, Stamp]:
         run = self._run
         metadata = self._metadata(reading)

@@ -52,7 +52,7 @@ class Images:
         for image, seal in self._candidates(node, rule):
             newest = newest or (image, seal)
             reading = self._reading(readings, node, seal)
-            reasons = self._reasons(node, rule, seal, reading)
+            reasons = self._reasons(rule, seal, reading)
             if not reasons:
                 return Judgement(self._wished(reading.fields), reading.fields, Found((image, seal), newest))
             rejected.append(reasons)
@@ -112,7 +112,7 @@ class Images:
         known = {"BUILD_ID": "x", "FINGERPRINT": "x"}
         return {repository(self._run.values.expand(tag, extra=known)) for tag in rule.tags}
 
-    def _reasons(self, node: Node, rule: ImageRule, seal: Stamp, reading: Reading) -> tuple[Reason, ...]:
+    def _reasons(self, rule: ImageRule, seal: Stamp, reading: Reading) -> tuple[Reason, ...]:
         run = self._run
         dirty = seal.metadata.get("BUILD_ID", "").endswith("-dirty")
         fingerprint = seal.fingerprint if self._as_old(reading, seal) else digest(reading.fields)
@@ -189,10 +189,9 @@ class Images:
         """Tags that do not name `image` yet, each with the ID of its present holder or nothing."""
         names = set(image.tags)
         wanted = [tag for tag in self.tags(node, seal) if _familiar_in(tag, names) is None]
-        holders = [(tag, self._run.world.engine().image(tag)) for tag in wanted]
-        return tuple(
-            (tag, holder.id if holder else "") for tag, holder in holders if not holder or holder.id != image.id
-        )
+        found = [(tag, self._run.world.engine().image(tag)) for tag in wanted]
+        holders = [(tag, holder.id if holder else "") for tag, holder in found]
+        return tuple((tag, holder) for tag, holder in holders if holder != image.id)
 
     def guard(self, node: Node, moves: Iterable[tuple[str, str]]) -> None:
         """A tag that holds a BUILD_ID never moves to other content. Raises Refused."""

@@ -123,11 +123,8 @@ class Judge:
         for edge in self._run.graph.edges[node.id]:
             for name in inputs.behind(self._run, edge.prerequisite):
                 rule = self._run.node(name).rule
-                if (
-                    isinstance(rule, ImageRule)
-                    or (not edge.order_only and isinstance(rule, FileRule))
-                    or (isinstance(node.rule, FileRule) and isinstance(rule, PhonyRule) and not edge.order_only)
-                ):
+                phony = isinstance(node.rule, FileRule) and isinstance(rule, PhonyRule)
+                if isinstance(rule, ImageRule) or (not edge.order_only and (phony or isinstance(rule, FileRule))):
                     yield name
 
     def identity(self, node: Node) -> str:

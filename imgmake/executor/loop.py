@@ -133,10 +133,7 @@ class Loop:
         node = self._run.node(name)
         try:
             with self._run.signals.lock:
-                if name in self._run.pinned:
-                    judgement = self._pin(node)
-                else:
-                    judgement = self._judge.judge(node)
+                judgement = self._pin(node) if name in self._run.pinned else self._judge.judge(node)
                 if judgement.verdict.stale:
                     return judgement
                 self._finish(plan, name, self._settle(node, judgement, plan))

@@ -58,7 +58,7 @@ class Reader:
         assert isinstance(rule, ImageRule)
         expand = self._expander(metadata)
         text = self._dockerfile(rule)
-        arguments = self._arguments(node, rule, expand)
+        arguments = self._arguments(rule, expand)
         analysis = dockerfile.analyse(
             _parse(text, dockerfile_path(rule)),
             stage=expand(rule.stage) if rule.stage else None,
@@ -89,7 +89,7 @@ class Reader:
             raise GraphError(f"image {rule.target!r}: there is no Dockerfile {path!r}", place=rule.place)
         return self.run.world.sources.read_text(path)
 
-    def _arguments(self, node: Node, rule: ImageRule, expand: Callable[[str], str]) -> Mapping[str, str]:
+    def _arguments(self, rule: ImageRule, expand: Callable[[str], str]) -> Mapping[str, str]:
         declared = dockerfile.declared(_parse(self._dockerfile(rule), dockerfile_path(rule)))
         known = (name for name in self.run.passable() if name in declared)
         return candidate_arguments(rule, known, expand, lambda image: expand(image.tags[0]))

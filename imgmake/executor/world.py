@@ -49,7 +49,7 @@ class Settings:
     jobs: int = 1
     keep_going: bool = False
     dry: bool = False
-    wish: Wish = Wish()
+    wish: Wish = field(default_factory=Wish)
     build_id: str | None = None
     forced_builder: str | None = None
 

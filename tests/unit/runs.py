@@ -1,4 +1,4 @@
-"""A repository in a temporary folder, with real files, a real shell and real records; engine, registry and clock are fakes."""
+"""A repository in a temporary folder, with real files, a real shell and real records; all else is a fake."""
 
 from __future__ import annotations
 
