@@ -49,7 +49,7 @@ class ImgmakeError(Exception):
 
     def __str__(self) -> str:
         where = f"{self.place}: " if self.place else ""
-        return f"{where}{self.message}" + (f"\n  {self.hint}" if self.hint else "")
+        return f"{where}{self.message}" + "".join(f"\n  {line}" for line in self.hint.splitlines())
 
 
 class UsageError(ImgmakeError):

@@ -303,7 +303,7 @@ def _chosen(variable: Variable, value: str) -> str:
 
 def _required(variable: Variable, target: str) -> UsageError:
     needed = f" by target {target}" if target else ""
-    said = f"{variable.help}\n  " if variable.help else ""
+    said = f"{variable.help}\n" if variable.help else ""
     choices = f" ({', '.join(variable.choices)})" if variable.choices else ""
     ask = " ".join(part for part in ("imgmake", target, f"{variable.name}=…") if part)
     return UsageError(

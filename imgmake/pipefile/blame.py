@@ -49,7 +49,7 @@ def translate(error: BaseException, owns: Callable[[str], bool], spell: Callable
     for single in found.errors if isinstance(found, Problems) else (found,):
         if single.place is None:
             single.place = innermost
-            single.hint = "\n  ".join(line for line in (single.hint, _callers(frames)) if line)
+            single.hint = "\n".join(line for line in (single.hint, _callers(frames)) if line)
     return found
 
 
@@ -59,7 +59,7 @@ def _syntax(error: SyntaxError, spell: Callable[[str], str]) -> ImgmakeError:
     lead = len(source) - len(source.lstrip())
     width = max(1, (error.end_offset or 0) - (error.offset or 0)) if error.end_lineno == error.lineno else 1
     caret = " " * max(0, (error.offset or 1) - 1 - lead) + "^" * min(width, max(1, len(source) - lead))
-    hint = f"{source.strip()}\n  {caret}" if source.strip() else ""
+    hint = f"{source.strip()}\n{caret}" if source.strip() else ""
     return PipefileError(f"{type(error).__name__}: {error.msg}", place=place, hint=hint)
 
 
@@ -77,7 +77,7 @@ def _frames(error: BaseException, owns: Callable[[str], bool], spell: Callable[[
 def _callers(frames: list[Frame]) -> str:
     places = list(dict.fromkeys(str(frame.place) for frame in reversed(frames[:-1])))
     more = [f"and {len(places) - _MOST_CALLERS} more"] if len(places) > _MOST_CALLERS else []
-    return "\n  ".join(f"called from {place}" for place in [*places[:_MOST_CALLERS], *more])
+    return "\n".join(f"called from {place}" for place in [*places[:_MOST_CALLERS], *more])
 
 
 def _told(error: BaseException, frame: FrameType | None) -> ImgmakeError:
