@@ -23,7 +23,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def closest(name: str, known: Iterable[str]) -> str:
     """The known name that is nearest to `name`, or nothing when none is near."""
-    # A tenth of a second's worth of imports is not paid by Pipefiles without mistakes.
+    # Imported here: only a Pipefile with a mistake pays for it.
     import difflib
 
     by_folded = {other.casefold(): other for other in known if other != name}
