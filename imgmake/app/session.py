@@ -202,7 +202,7 @@ def _settings(options: Options, pipeline: Pipeline) -> Settings:
 
 def _providers(run: Run) -> Mapping[str, Callable[[], str]]:
     """Metadata from git and the clock, each when first used."""
-    git, clock = run.world.git, run.world.clock
+    git = run.world.git
     return {
         "BUILD_ID": run.decide_build_id,
         "VCS_REF": lambda: git.revision() or "unknown",
@@ -210,7 +210,7 @@ def _providers(run: Run) -> Mapping[str, Callable[[], str]]:
         "VCS_BRANCH": git.branch,
         "VCS_TAG": git.tag,
         "VCS_DESCRIBE": git.describe,
-        **metadata.clock_values(clock.now),
+        **metadata.clock_values(run.moment),
     }
 
 

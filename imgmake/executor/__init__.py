@@ -52,6 +52,8 @@ class Executor:
         run.goals = self._asked(goals)
         if run.settings.build_id is not None:
             self._pin(goals)
+        if any(isinstance(run.node(name).rule, ImageRule) for name in run.graph.closure(goals)):
+            self.build_ids.tell_given()
         run.wanted = set(run.graph.closure(goals, lambda name: name not in run.pinned))
 
     def _asked(self, goals: Sequence[str]) -> set[str]:

@@ -27,7 +27,15 @@ class BuildIds:
             if self.decided is None:
                 self.decided, self.how = self._decide()
                 self._run.world.reporter.note(f"BUILD_ID {self.decided} ({self.how})")
+                if warning := self._run.world.git.warning():
+                    self._run.world.reporter.warning(warning)
             return self.decided
+
+    def tell_given(self) -> None:
+        """Say where a BUILD_ID that was given comes from: an environment may hold one that nobody thought of."""
+        if self._run.settings.build_id is not None:
+            came = self._run.values.origin("BUILD_ID").removeprefix("BUILD_ID ")
+            self._run.world.reporter.note(f"BUILD_ID {self._run.settings.build_id} ({came})")
 
     def _decide(self) -> tuple[str, str]:
         known = [self._known(node) for node in self._asked()]
@@ -69,7 +77,7 @@ class BuildIds:
     def _new(self) -> str:
         run = self._run
         short = run.world.git.short() or "unknown"
-        return metadata.unused(run.world.clock.now(), short, run.dirty(), self._in_use)
+        return metadata.unused(run.moment(), short, run.dirty(), self._in_use)
 
     def _in_use(self, build_id: str) -> bool:
         try:

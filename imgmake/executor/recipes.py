@@ -83,7 +83,7 @@ class Recipes:
     # --- doing ----------------------------------------------------------------------------------------------
 
     def lines(self, node: Node, _judgement: Judgement) -> tuple[str, ...]:
-        view = self._view(node)
+        view = self._view(node, showing=True)
         return tuple(step.show(view) for step in self._run.recipe(node.rule))
 
     def settle(self, node: Node, judgement: Judgement) -> None:
@@ -118,11 +118,10 @@ class Recipes:
         if self._pull(node, output) and not isinstance(node.rule, PhonyRule):
             with run.signals.lock:
                 fields = inputs.fields(run, node, None)
-        view = self._view(node)
-        job = run.job(view, output)
+        job, shown = run.job(self._view(node), output), self._view(node, showing=True)
         for step in run.recipe(node.rule):
             run.signals.check()
-            output.command(step.show(view))
+            output.command(step.show(shown))
             step.run(job)
         return fields
 
@@ -135,9 +134,10 @@ class Recipes:
                     pulled |= _pull_one(run, run.values.expand(read.what), output)
         return pulled
 
-    def _view(self, node: Node) -> View:
+    def _view(self, node: Node, *, showing: bool = False) -> View:
         run = self._run
-        return run.view(node, content=lambda what: inputs.content(run, node, what), inputs=inputs.written(run, node))
+        named = inputs.written(run, node)
+        return run.view(node, content=lambda what: inputs.content(run, node, what), inputs=named, showing=showing)
 
     def _made(self, rule: FileRule) -> tuple[Field, ...]:
         for path in rule.targets:

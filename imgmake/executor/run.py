@@ -64,6 +64,7 @@ class Run:
     _tags: dict[str, ImageRule] | None = None
     _build_id: BuildIdSource | None = None
     _dirty: bool | None = None
+    _moment: float | None = None
 
     def node(self, target: str) -> Node:
         return self.graph.nodes[target]
@@ -95,6 +96,12 @@ class Run:
         if self.settings.build_id is not None:
             return self.settings.build_id
         return (self._build_id.decided if self._build_id else None) or ""
+
+    def moment(self) -> float:
+        """The time that this build bears, in seconds: one and the same in its BUILD_ID and its dates."""
+        if self._moment is None:
+            self._moment = self.world.clock.now()
+        return self._moment
 
     def dirty(self) -> bool:
         """Whether tracked files differ, or untracked, unignored files lie in a build context; asked once."""
@@ -155,7 +162,15 @@ class Run:
 
     # --- views ----------------------------------------------------------------------------------------------
 
-    def view(self, node: Node, *, content: Callable[[str | ImageRule], str], inputs: Sequence[str] = ()) -> View:
+    def view(
+        self,
+        node: Node,
+        *,
+        content: Callable[[str | ImageRule], str],
+        inputs: Sequence[str] = (),
+        showing: bool = False,
+    ) -> View:
+        """What a command sees; `showing` names images as a person writes them, otherwise by the ID they have."""
         rule = node.rule
         outputs = rule.targets if isinstance(rule, FileRule) else ()
         return View(
@@ -163,7 +178,7 @@ class Run:
             names=self.values.names,
             value=self.values.get,
             secret=self.values.is_secret,
-            image=self._image_name(node),
+            image=self._image_name(node, showing or self.settings.dry),
             content=content,
             root=self.world.sources.root,
             base=rule.base,
@@ -172,9 +187,9 @@ class Run:
             outputs=tuple(relative(rule.base, path) for path in outputs),
         )
 
-    def _image_name(self, node: Node) -> Callable[[str | ImageRule], str]:
+    def _image_name(self, node: Node, showing: bool) -> Callable[[str | ImageRule], str]:
         def name(what: str | ImageRule) -> str:
-            found = None if self.settings.dry else self.image_id(what, node.platform)
+            found = None if showing else self.image_id(what, node.platform)
             if found is not None:
                 return found
             return self.values.expand(what.tags[0] if isinstance(what, ImageRule) else what)

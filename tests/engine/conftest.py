@@ -2,7 +2,8 @@
 
 Fixtures: `engine_host` (URL, also in DOCKER_HOST), `docker_cli` (a CLI that does BuildKit without buildx),
 `docker` (runs a docker command line), `base_image` and `import_base` (images made from Debian packages).
-IMGMAKE_TEST_ENGINE=unix:///… uses a running engine instead, for development.
+IMGMAKE_TEST_ENGINE=unix:///… uses a running engine instead, for development; IMGMAKE_TEST_TRIXIE=containerd
+or =overlay2 starts Debian 13's, with buildx (see `tests.trixie`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+
+from tests import trixie
 
 SUITE = "bookworm"
 BASE = "debian:bookworm-slim"
@@ -52,6 +55,9 @@ def engine_host() -> Iterator[str]:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         patch.setenv("DOCKER_HOST", host)
         patch.setenv("DOCKER_CONFIG", config)
+        if trixie.SWITCH in os.environ:
+            trixie.programs(trixie.root(_cache()), Path(config))
+            patch.setenv("PATH", f"{config}/bin", prepend=os.pathsep)
         for name in ("DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "IMGMAKE_BUILDER", "DOCKER_BUILDKIT"):
             patch.delenv(name, raising=False)
         yield host
@@ -60,7 +66,7 @@ def engine_host() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def docker(engine_host: str) -> Docker:
     """``docker("inspect", "-f", "{{.Id}}", ref)``: runs the docker CLI on the engine, returns its stdout."""
-    cli = shutil.which("docker", path=_PATH)
+    cli = shutil.which("docker", path=os.pathsep.join([os.environ.get("PATH", ""), _PATH]))
     if cli is None:
         _absent("no docker CLI is installed")
 
@@ -105,8 +111,7 @@ def base_image(import_base: ImportBase) -> str:
 
 def debian_tar(packages: Sequence[str]) -> Path:
     """A root file system with these packages, made once for this user and kept in the cache folder."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "imgmake-tests")
-    cache.mkdir(parents=True, exist_ok=True)
+    cache = _cache()
     key = hashlib.sha256("\n".join((SUITE, *packages)).encode()).hexdigest()[:12]
     tar = cache / f"debian-{SUITE}-{key}.tar"
     with (cache / f"{tar.name}.lock").open("w") as lock:
@@ -114,6 +119,12 @@ def debian_tar(packages: Sequence[str]) -> Path:
         if not tar.exists():
             _mmdebstrap(tar, packages)
     return tar
+
+
+def _cache() -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "imgmake-tests")
+    cache.mkdir(parents=True, exist_ok=True)
+    return cache
 
 
 def _mmdebstrap(tar: Path, packages: Sequence[str]) -> None:
@@ -204,10 +215,13 @@ def _iptables(*args: str) -> bool:
 @contextlib.contextmanager
 def _dockerd(dockerd: str, home: Path, bridge: str) -> Iterator[None]:
     log = home / "log"
-    command = [dockerd, f"--data-root={home}/data", f"--exec-root={home}/exec", f"--pidfile={home}/pid"]
-    command += [f"--host=unix://{home}/sock", f"--bridge={bridge}", "--iptables=false", "--ip-masq=false"]
-    command += [f"--config-file={home}/daemon.json", "--shutdown-timeout=5"]
+    arguments = [f"--data-root={home}/data", f"--exec-root={home}/exec", f"--pidfile={home}/pid"]
+    arguments += [f"--host=unix://{home}/sock", f"--bridge={bridge}", "--iptables=false", "--ip-masq=false"]
+    arguments += [f"--config-file={home}/daemon.json", "--shutdown-timeout=5"]
     (home / "daemon.json").write_text('{"insecure-registries": ["127.0.0.0/8"]}')
+    command = [dockerd, *arguments]
+    if trixie.SWITCH in os.environ:
+        command = trixie.dockerd(trixie.root(_cache()), home, arguments)
     env = {**os.environ, "PATH": _PATH}
     with log.open("wb") as out:
         process = subprocess.Popen(

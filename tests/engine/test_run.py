@@ -274,8 +274,8 @@ def test_a_whole_system_as_a_mount(sh: Sh, base_image: str) -> None:
 def test_read_only_path(sh: Sh, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("seen\n")
     heard = Heard()
-    assert sh("cat /p/file; ! touch /p/x", heard, mounts=(Mount("/p", path=tmp_path, read_only=True),)) == 0
-    assert heard.text.startswith("seen\n")
+    assert sh("cat /p/file; ! touch /p/x 2>/dev/null", heard, mounts=(Mount("/p", path=tmp_path, read_only=True),)) == 0
+    assert heard.text == "seen\n"
 
 
 # --- services -------------------------------------------------------------------------------------------------
