@@ -31,7 +31,7 @@ THOUGHT = {
     "plan",
     "ports",
     "references",
-    "semver",
+    "versions",
     "stamp",
     "variables",
 }

@@ -1,0 +1,47 @@
+"""The world, as small Protocols: what the drive may ask of it. No implementation lives here.
+
+Every implementation maps foreign errors to those of `imgmake.errors`.
+"""
+
+from imgmake.ports.containers import Builder, BuildRequest, ContainerSpec, Engine, EngineInfo, Image, Mount
+from imgmake.ports.registries import Registry, Remote
+from imgmake.ports.running import Cancel, Output, Shell
+from imgmake.ports.telling import Reporter
+from imgmake.ports.world import (
+    Clock,
+    Context,
+    ContextFile,
+    DigestCache,
+    Entry,
+    Git,
+    Record,
+    Remembered,
+    Sources,
+    StateStore,
+)
+
+__all__ = [
+    "BuildRequest",
+    "Builder",
+    "Cancel",
+    "Clock",
+    "ContainerSpec",
+    "Context",
+    "ContextFile",
+    "DigestCache",
+    "Engine",
+    "EngineInfo",
+    "Entry",
+    "Git",
+    "Image",
+    "Mount",
+    "Output",
+    "Record",
+    "Registry",
+    "Remembered",
+    "Remote",
+    "Reporter",
+    "Shell",
+    "Sources",
+    "StateStore",
+]

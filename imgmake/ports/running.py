@@ -1,0 +1,80 @@
+"""Running things: a stop that reaches them, where their output goes, processes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+
+class Cancel:
+    """A stop that reaches every running command: set once, it calls each registered `on_stop` once."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._lock = threading.Lock()
+        self._callbacks: dict[int, Callable[[], None]] = {}
+
+    @property
+    def stopped(self) -> bool:
+        return self._event.is_set()
+
+    def stop(self) -> None:
+        with self._lock:
+            self._event.set()
+            callbacks = list(self._callbacks.values())
+            self._callbacks.clear()
+        for callback in callbacks:
+            callback()
+
+    def on_stop(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call `callback` on stop (at once when already stopped); the result unregisters it."""
+        with self._lock:
+            if not self._event.is_set():
+                key = id(callback)
+                self._callbacks[key] = callback
+                return lambda: self._callbacks.pop(key, None) and None
+        callback()
+        return lambda: None
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep up to `seconds`; True when stopped meanwhile."""
+        return self._event.wait(seconds)
+
+
+class Output(Protocol):
+    """Where one target's output goes; lines of several targets never mix."""
+
+    def write(self, data: bytes) -> None:
+        """Take a chunk of a command's stdout or stderr, as it comes."""
+
+    def note(self, text: str) -> None:
+        """Say one line of imgmake's own about this target."""
+
+    def command(self, line: str) -> None:
+        """Say the command about to run (make's echo); shown unless silent."""
+
+    @property
+    def tty(self) -> bool:
+        """Whether the user's own terminal is connected to this target (one job, a terminal)."""
+
+
+class Shell(Protocol):
+    """Runs processes; the only way to one."""
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        output: Output,
+        cancel: Cancel,
+        tty: bool = False,
+        stdin: BinaryIO | None = None,
+    ) -> int:
+        """Run to the end, in a process group of its own that a stop kills; return the exit code (128+n on signal n)."""
+
+    def capture(self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> tuple[int, str, str]:
+        """Run a short command; return its exit code, stdout and stderr."""
