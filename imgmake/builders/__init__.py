@@ -27,14 +27,14 @@ def choose(engine_host: str, forced: str | None, environ: Mapping[str, str]) -> 
     >>> choose("unix:///var/run/docker.sock", "classic", {}).family
     'classic'
     """
-    env = _environment(engine_host, environ)
+    env = environment(engine_host, environ)
     wanted = forced or environ.get("IMGMAKE_BUILDER")
     if wanted:
         return _forced(wanted, "builder=" if forced else "IMGMAKE_BUILDER=", env)
     return _buildx(env) or _buildkit(env) or ClassicBuilder(env)
 
 
-def _environment(engine_host: str, environ: Mapping[str, str]) -> Mapping[str, str]:
+def environment(engine_host: str, environ: Mapping[str, str]) -> Mapping[str, str]:
     """A docker context may hold certificates, so it is kept where it is what names the engine."""
     by_context = environ.get("DOCKER_CONTEXT") and not environ.get("DOCKER_HOST")
     return environ if by_context or not engine_host else {**environ, "DOCKER_HOST": engine_host}

@@ -37,7 +37,7 @@ def run(argv: Sequence[str], *, env: Mapping[str, str], output: Output, cancel: 
 
 
 def _stream(process: subprocess.Popen[bytes], output: Output) -> str:
-    assert process.stdout is not None  # noqa: S101 (stdout=PIPE)
+    assert process.stdout is not None
     tail = b""
     with process.stdout as stream:
         while chunk := os.read(stream.fileno(), _CHUNK):

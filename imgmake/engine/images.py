@@ -10,6 +10,7 @@ from imgmake.errors import EngineError, InvalidReference
 from imgmake.ports import EngineInfo, Image
 
 _NO_NAME = "<none>"
+_NO_REFERENCE = ("invalid reference format", "invalid tag format")  # with status 400 or 500, by version
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "armv6l": "arm", "i686": "386", "i386": "386"}
 
 
@@ -31,7 +32,7 @@ def raw(wire: Wire, reference: str) -> Mapping[str, Any] | None:
 
 def refuse_name(reply: Reply, reference: str) -> None:
     """Raise InvalidReference when that is what the engine objects to."""
-    if reply.status == 400 and "reference" in reply.message:
+    if reply.status >= 400 and any(words in reply.message for words in _NO_REFERENCE):
         raise InvalidReference(f"{reference!r} is no image reference: {reply.message}")
 
 

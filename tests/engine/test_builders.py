@@ -303,22 +303,3 @@ def sleeping() -> bool:
 def test_without_an_engine(docker_cli: Path, tmp_path: Path, name: str) -> None:
     with pytest.raises(EngineUnavailable):
         build(choose(name, f"unix://{tmp_path}/none"), request("FROM scratch\nCOPY a /\n", {"a": b""}))
-
-
-# --- choosing -------------------------------------------------------------------------------------------------
-
-
-def test_the_best_builder_that_is_there_is_chosen(docker_cli: Path, tmp_path: Path) -> None:
-    """A CLI from 23 on, or none, without buildx: what comes after it on PATH may be older and able."""
-    new = tmp_path / "new" / "docker"
-    new.parent.mkdir()
-    new.write_text('#!/bin/sh\ntest "$1" = --version && echo Docker version 28.2.2, build x || exit 1\n')
-    new.chmod(0o755)
-    both = {"PATH": f"{new.parent}:{docker_cli.parent}"}
-    assert builders.choose("unix:///x", None, both).name == "buildkit"
-    assert builders.choose("unix:///x", None, {"PATH": str(new.parent)}).name == "classic"
-    assert builders.choose("unix:///x", None, {"PATH": "/nowhere"}).name == "classic"
-    assert builders.choose("unix:///x", None, {**both, "IMGMAKE_BUILDER": "classic"}).name == "classic"
-    new.write_text('#!/bin/sh\ntest "$1" = buildx && echo github.com/docker/buildx v0.13.1 || exit 1\n')
-    os.utime(new)
-    assert builders.choose("unix:///x", "buildkit", both).name == "buildkit"

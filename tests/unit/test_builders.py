@@ -6,6 +6,7 @@ import shlex
 from contextlib import nullcontext
 from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -160,3 +161,39 @@ def test_an_unknown_or_absent_builder_is_named() -> None:
     assert raised.value.hint == "did you mean 'buildx'?"
     with pytest.raises(BuildError, match="IMGMAKE_BUILDER='buildx' is not installed"):
         builders.choose("unix:///x", None, {"IMGMAKE_BUILDER": "buildx", "PATH": "/nowhere"})
+
+
+def test_the_best_builder_that_is_there_is_chosen(tmp_path: Path) -> None:
+    """A CLI from 23 on has no BuildKit without buildx; what comes after it on PATH may be older and able."""
+
+    def cli(name: str, *answers: str) -> str:
+        (tmp_path / name).mkdir()
+        program = tmp_path / name / "docker"
+        program.write_text("#!/bin/sh\n" + "".join(f"{answer}\n" for answer in answers) + "exit 1\n")
+        program.chmod(0o755)
+        return str(program.parent)
+
+    buildx = cli("buildx", 'test "$1" = buildx && echo github.com/docker/buildx v0.13.1 && exit')
+    new = cli("new", 'test "$1" = --version && echo Docker version 28.2.2, build x && exit')
+    old = cli("old", 'test "$1" = --version && echo Docker version 20.10.24+dfsg1, build x && exit')
+
+    def chosen(*path: str, **environ: str) -> str:
+        return builders.choose("unix:///x", None, {"PATH": ":".join(path), **environ}).name
+
+    assert chosen(new, old, buildx) == "buildx"
+    assert chosen(new, old) == "buildkit"
+    assert chosen(new) == chosen("/nowhere") == "classic"
+    assert chosen(new, old, buildx, IMGMAKE_BUILDER="buildkit") == "buildkit"
+
+
+@pytest.mark.parametrize(
+    ("environ", "host"),
+    [
+        ({}, "unix:///x"),
+        ({"DOCKER_HOST": "unix:///x", "DOCKER_CONTEXT": "prod"}, "unix:///x"),
+        ({"DOCKER_CONTEXT": "prod"}, None),
+    ],
+)
+def test_the_builder_uses_the_same_engine(environ: dict[str, str], host: str | None) -> None:
+    """A context may hold certificates, so a URL must not take its place."""
+    assert builders.environment("unix:///x", environ).get("DOCKER_HOST") == host
