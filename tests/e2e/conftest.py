@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import bases
-from tests.engine.conftest import Docker, docker, docker_cli, engine_host
+from tests.engine.conftest import Docker, base_image, docker, docker_cli, engine_host, import_base
 
-__all__ = ["docker", "docker_cli", "engine_host"]
+__all__ = ["base_image", "docker", "docker_cli", "engine_host", "import_base"]
 _HERE = Path(__file__).parent
 
 

@@ -84,7 +84,7 @@ class Repo:
     def commit(self, message: str = "A change") -> str:
         """Commit everything; return the full commit."""
         self.run("git", "add", "--all")
-        self.run("git", "commit", "--quiet", "--message", message)
+        self.run("git", "commit", "--quiet", "--allow-empty", "--message", message)
         return self.run("git", "rev-parse", "HEAD").out.strip()
 
 
