@@ -35,9 +35,14 @@ class Missing(NamedTuple):
 
 @dataclass
 class Selection:
-    """What some reads take: every entry once, each with a read that takes it."""
+    """What some reads take: every entry once, each with a read that takes it.
+
+    `needed` are folders in which the builder looks for a pattern: it wants them to be there even when
+    nothing in them matches.
+    """
 
     taken: dict[str, tuple[Node, ContextRead | None]] = field(default_factory=dict)
+    needed: list[Node] = field(default_factory=list)
     missing: list[Missing] = field(default_factory=list)
 
     def add(self, node: Node, read: ContextRead | None) -> None:
@@ -71,10 +76,11 @@ class LocalContext:
         """
         found = self.select(reads)
         raise_all(missing.error for missing in found.missing if missing.fatal)
-        nodes: dict[str, Node] = {}
         for node, read in found.taken.values():
             if node.kind == "device":
                 raise _at(read, f"{node.path!r} is a device, which no build context can hold")
+        nodes: dict[str, Node] = {}
+        for node in [*(node for node, _ in found.taken.values()), *found.needed]:
             above: Node | None = node
             while above is not None and above.parent is not None and above.path not in nodes:
                 nodes[above.path] = above
@@ -119,22 +125,28 @@ class LocalContext:
         empty: list[tuple[ContextRead, bool]] = []
         for read in reads:
             try:
-                tops, links = _Source(self._tree, read, self._ignore.family == "classic").find()
-                for node in [*links, *(node for top in tops for node in self._tree.below(top))]:
+                source = self._source(self._tree, read)
+                for node in [*source.links, *(node for top in source.tops for node in self._tree.below(top))]:
                     found.add(node, read)
             except BadPattern as error:
                 found.missing.append(Missing(read, True, _bad(read, error)))
                 continue
             except SourceError as error:
                 raise _at(read, error.message) from error
-            empty += [] if tops else [(read, self._fatal(read))]
+            found.needed += [source.base] if source.base is not None else []
+            empty += [] if source.tops else [(read, self._fatal(read, source))]
         found.missing += [Missing(read, fatal, self._why_missing(read)) for read, fatal in self._grouped(empty, reads)]
         return found
 
     # --- what is missing --------------------------------------------------------------------------------------
 
-    def _fatal(self, read: ContextRead) -> bool:
-        return read.literal or not has_wildcards(read.pattern) or self._ignore.family == "classic"
+    def _source(self, tree: Tree, read: ContextRead) -> Source:
+        return _Lookup(tree, read, self._ignore.family == "classic").find()
+
+    def _fatal(self, read: ContextRead, source: Source) -> bool:
+        """BuildKit lets a pattern match nothing, if only the folder before it is there."""
+        plain = read.literal or not has_wildcards(read.pattern)
+        return plain or self._ignore.family == "classic" or (source.base is None and not read.deep)
 
     def _grouped(
         self, empty: Iterable[tuple[ContextRead, bool]], reads: Sequence[ContextRead]
@@ -153,15 +165,15 @@ class LocalContext:
                 read, f"{source} leaves the build context", "name files below the context, or choose a wider one"
             )
         unfiltered = Tree(self._folder, Ignore.parse("", self._ignore.name))
-        tops, _ = _Source(unfiltered, read, self._ignore.family == "classic").find()
-        return _at(read, f"{source} matches nothing in the build context", self._hint(read, [top.path for top in tops]))
+        present = [top.path for top in self._source(unfiltered, read).tops]
+        return _at(read, f"{source} matches nothing in the build context", self._hint(read, present))
 
     def _hint(self, read: ContextRead, present: Sequence[str]) -> str:
+        if OURS in read.pattern.split("/"):
+            return f"{OURS} is in no build context"
         for path in present:
             if path in self._exclude:
                 return f"{path} is kept out, since it is made from this image"
-            if OURS in path.split("/"):
-                return f"{OURS} is in no build context"
             if (place := self._ignore.decided_by(path)) is not None:
                 return f"{path} is ignored by {place}"
         folder, _, name = read.pattern.rpartition("/")
@@ -205,25 +217,31 @@ class LocalContext:
             yield spool  # type: ignore[misc]  # it is a BinaryIO in all but its declared base
 
 
-class _Source:
-    """One source looked up in a tree, as one kind of builder does it."""
+@dataclass
+class Source:
+    """One source looked up: entries to be taken with all below them, links followed, the folder searched."""
+
+    tops: list[Node] = field(default_factory=list)
+    links: list[Node] = field(default_factory=list)
+    base: Node | None = None
+
+
+class _Lookup:
+    """Looks a source up in a tree, as one kind of builder does it."""
 
     def __init__(self, tree: Tree, read: ContextRead, classic: bool) -> None:
         self._tree, self._read, self._classic = tree, read, classic
 
-    def find(self) -> tuple[list[Node], list[Node]]:
-        """The entries that the source names, each to be taken with all below it, and the links followed.
-
-        Raises BadPattern.
-        """
+    def find(self) -> Source:
+        """Raises BadPattern, as BuildKit does."""
         read = self._read
         if read.leaves:
-            return [], []
+            return Source()
         if read.deep and read.pattern != ".":
-            return [node for node in self._tree.below(self._tree.root) if self._deep(node)], []
+            return Source([node for node in self._tree.below(self._tree.root) if self._deep(node)])
         if read.literal or not has_wildcards(read.pattern):
             node, links = self._tree.resolve(read.pattern)
-            return ([node] if node is not None else []), links
+            return Source([node] if node is not None else [], links)
         return self._matches(read.pattern.split("/"))
 
     def _deep(self, node: Node) -> bool:
@@ -232,20 +250,22 @@ class _Source:
             parent and copies(self._read.pattern, parent, deep=True)
         )
 
-    def _matches(self, parts: list[str]) -> tuple[list[Node], list[Node]]:
+    def _matches(self, parts: list[str]) -> Source:
         """Wildcards: BuildKit follows links before the first one, the classic builder only at the end."""
-        glob("/".join(parts)) if not self._classic else None
-        plain = 0 if self._classic else next(i for i, part in enumerate(parts) if has_wildcards(part))
+        plain = 0
+        if not self._classic:
+            glob("/".join(parts))
+            plain = next(i for i, part in enumerate(parts) if has_wildcards(part))
         base, links = self._tree.resolve("/".join(parts[:plain]))
-        tops: list[Node] = []
+        found = Source([], links, base)
         for node in self._walk(base, parts[plain:]) if base is not None else ():
             if node.kind == "link":
                 top, more = self._tree.resolve(node.path)
-                links += more
-                tops += [top] if top is not None else []
+                found.links += more
+                found.tops += [top] if top is not None else []
             else:
-                tops.append(node)
-        return tops, links
+                found.tops.append(node)
+        return found
 
     def _walk(self, base: Node, parts: Sequence[str]) -> Iterator[Node]:
         if base.kind != "dir":

@@ -36,6 +36,7 @@ _FEW = settings(
     phases=(Phase.explicit, Phase.generate),  # to shrink would take hundreds of builds
 )
 _NAMES = itertools.count()
+_ABSENT = re.compile("no such file|not found|no source files")
 
 
 class Client(NamedTuple):
@@ -280,6 +281,8 @@ def test_sources(clients: Sequence[Client], tree: Given, given: Sequence[str]) -
             missing = [found for found in LocalContext(context, ignore).missing(reads) if found.fatal]
             assert isinstance(whole, str) >= bool(missing), f"{client}: docker finds {missing} in {tree}"
             if missing or isinstance(whole, str):
+                said = whole if isinstance(whole, str) else ""
+                assert missing or not _ABSENT.search(said), f"{client}: docker misses something\n{text}{tree}\n{said}"
                 continue
             part = _repacked(client, context, ignore, text)
             assert part == whole, f"{client}\n{text}\n{tree}\n{part}\n{whole}"
