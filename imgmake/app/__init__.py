@@ -41,7 +41,7 @@ def _pretend(options: Options, session: Session, goals: Sequence[str], reporter:
     if options.question:
         return 1 if any(prospect.forecast.stale for prospect in prospects) else 0
     for prospect in prospects:
-        if prospect.forecast.stale or prospect.lines:
+        if prospect.lines or (prospect.forecast.stale and prospect.node.rule.recipe):
             reporter.would_run(prospect.node.id, prospect.forecast.judgement.verdict, prospect.lines)
     if not any(prospect.forecast.stale or prospect.lines for prospect in prospects):
         reporter.summary([])
@@ -129,7 +129,7 @@ def plan(options: Options) -> tuple[Step, ...]:
         return tuple(
             Step(p.node.id, p.node.rule.kind, p.forecast.judgement.verdict, p.lines, p.forecast.maybe)
             for p in prospects
-            if p.forecast.stale or p.lines
+            if p.lines or (p.forecast.stale and not isinstance(p.node.rule, PhonyRule))
         )
 
 

@@ -84,7 +84,8 @@ class Executor:
         """What a run would do with each target that the goals need, in order; nothing is run or written."""
         self._want(goals)
         run = self._run
-        order = run.graph.closure(goals, lambda name: name not in run.pinned and name not in run.settings.wish.old)
+        alone = {*run.pinned, *run.settings.wish.old, *self._judge.detached(run.graph.closure(goals))}
+        order = run.graph.closure(goals, lambda name: name not in alone)
         found = []
         for name in order:
             node = run.node(name)

@@ -42,7 +42,7 @@ class BuildIds:
         if known and all(known):
             kept = metadata.shared([found for found in known if found])
             if kept is not None:
-                return kept, "as before: every image is up to date"
+                return kept, "as before"
         return self._new(), "new"
 
     def _asked(self) -> list[Node]:

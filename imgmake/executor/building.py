@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from imgmake import dockerfile, stamp
+from imgmake.commands import owner
 from imgmake.errors import BuildError, DockerfileError, EngineUnavailable, Place
 from imgmake.executor.images import Images, groups
+from imgmake.executor.masking import Masked
 from imgmake.executor.origins import Origins
 from imgmake.executor.reading import Reader, Reading, secret_id
 from imgmake.executor.run import Run
@@ -23,6 +24,7 @@ from imgmake.ports import BuildRequest, Image, Output
 from imgmake.stamp import Stamp
 
 _STAMPED = ("BUILD_ID", "BUILD_DATE", "VCS_REF", "VCS_URL")
+_PIN = "imgmake-pin"
 _PINS = itertools.count()
 
 
@@ -62,7 +64,9 @@ class Building:
         with self._pinned(bases) as pins:
             request = self._request(node, rule, reading, pins, tags)
             output.command(builder.line(request))
-            built = builder.build(request, output=output, cancel=run.signals.cancel)
+            told = Masked(output, _named(pins))
+            built = builder.build(request, output=told, cancel=run.signals.cancel)
+            told.flush()
         run.signals.check()
         image = engine.image(built)
         if image is None:
@@ -113,7 +117,8 @@ class Building:
     def _pinned(self, bases: Mapping[str, Image]) -> Iterator[Mapping[str, str]]:
         """Names of our own for the bases, as no builder takes a local image by ID: nobody else moves these."""
         engine = self._run.world.engine()
-        pins = {ref: f"imgmake-pin:{image.id[7:19]}-{os.getpid()}-{next(_PINS)}" for ref, image in bases.items()}
+        self._sweep_pins()
+        pins = {ref: f"{_PIN}:{owner.own()}.{next(_PINS)}" for ref in bases}
         try:
             for reference, pin in pins.items():
                 engine.tag(bases[reference].id, pin)
@@ -122,6 +127,14 @@ class Building:
             for pin in pins.values():
                 with contextlib.suppress(EngineUnavailable):
                     engine.untag(pin)
+
+    def _sweep_pins(self) -> None:
+        """A run that was killed outright left its pins; those of a process that may still live are not ours."""
+        engine = self._run.world.engine()
+        tags = [tag for image in engine.images([_PIN]) for tag in image.tags if tag.partition(":")[0] == _PIN]
+        for tag in tags:
+            if not owner.alive(tag.partition(":")[2].rpartition(".")[0]):
+                engine.untag(tag)
 
     # --- the request ----------------------------------------------------------------------------------------
 
@@ -198,6 +211,17 @@ class Building:
     def _metadata(self, reading: Reading) -> Mapping[str, str]:
         used = {name for name in NAMES if name in reading.arguments and name != "FINGERPRINT"}
         return {name: self._run.values.get(name) for name in sorted({*_STAMPED, *used})}
+
+
+def _named(pins: Mapping[str, str]) -> Callable[[str], str]:
+    """Builders talk of the pins; people know the names that the Dockerfile gives."""
+
+    def name(text: str) -> str:
+        for reference, pin in pins.items():
+            text = text.replace(f"docker.io/library/{pin}", reference).replace(pin, reference)
+        return text
+
+    return name
 
 
 def _runs_on(image: Image, platform: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from imgmake.errors import EngineUnavailable, ImgmakeError
@@ -12,7 +12,7 @@ from imgmake.executor.publishing import Publishing
 from imgmake.executor.reading import Reader
 from imgmake.executor.recipes import Recipes
 from imgmake.executor.run import Judgement, Run
-from imgmake.freshness import duration
+from imgmake.freshness import duration, summary
 from imgmake.graph import Node
 from imgmake.model import FileRule, ImageRule, PhonyRule, PublishRule, Reason, Verdict
 
@@ -93,17 +93,30 @@ class Judge:
             return Forecast(Judgement(Verdict((Reason("no container engine answers", "unknown"),))), error=error)
         except ImgmakeError as error:
             if pending:
-                return Forecast(Judgement(Verdict(_will_be_made(pending))), maybe=False)
+                return Forecast(Judgement(Verdict(self._will_be_made(pending))), maybe=False)
             return Forecast(Judgement(Verdict((Reason(error.message, "unknown"),))), error=error)
         if isinstance(node.rule, ImageRule) and judgement.detail and judgement.detail.fresh:
             self._run.images.setdefault(node.id, judgement.detail.fresh)
         if pending and not judgement.verdict.stale:
-            return Forecast(judgement._replace(verdict=Verdict(_will_be_made(pending))), maybe=True)
+            return Forecast(judgement._replace(verdict=Verdict(self._will_be_made(pending))), maybe=True)
         return Forecast(judgement)
 
     def _forecast_publish(self, node: Node, pending: Iterable[str]) -> Forecast:
         found = self.publishing.detached(node)
-        return Forecast(found) if found else Forecast(Judgement(Verdict(_will_be_made(pending))))
+        return Forecast(found) if found else Forecast(Judgement(Verdict(self._will_be_made(pending))))
+
+    def detached(self, names: Iterable[str]) -> Mapping[str, Forecast]:
+        """Publish rules among `names` that the registry alone answers: their images are not here, and need not be."""
+        found = {}
+        for name in names:
+            node = self._run.node(name)
+            if isinstance(node.rule, PublishRule) and name not in self._run.settled:
+                forecast = self.forecast(node)
+                detail = forecast.judgement.detail
+                fresh = forecast.error is None and not forecast.stale and not self.publishing.local(node)
+                if fresh or (detail is not None and detail.source is not None):
+                    found[name] = forecast
+        return found
 
     def _all_settled(self, node: Node) -> bool:
         rules = [(name, self._run.node(name).rule) for name in self._run.graph.prerequisites(node.id)]
@@ -117,6 +130,18 @@ class Judge:
         if state is not None or name in self._run.pinned:
             return False
         return self.forecast(self._run.node(name)).stale
+
+    def _will_be_made(self, pending: Iterable[str]) -> tuple[Reason, ...]:
+        """What comes first, with its own reason: through a chain of prerequisites the one at its start."""
+        found = [reason for name in dict.fromkeys(pending) for reason in self._first_of(name)]
+        return tuple(dict.fromkeys(found))
+
+    def _first_of(self, name: str) -> tuple[Reason, ...]:
+        reasons = self.forecast(self._run.node(name)).judgement.verdict.reasons
+        if reasons and all(reason.code == "prerequisite" for reason in reasons):
+            return reasons
+        why = f": {summary(reasons)}" if reasons else ""
+        return (Reason(f"{name} will be made first{why}", "prerequisite"),)
 
     def _content_prerequisites(self, node: Node) -> Iterator[str]:
         """Prerequisites whose outcome can change this node: files and images, and for a file also phonies."""
@@ -137,7 +162,3 @@ class Judge:
         if record is None:
             return ""
         return f"last succeeded {duration(max(0.0, self._run.world.clock.now() - record.time))} ago"
-
-
-def _will_be_made(pending: Iterable[str]) -> tuple[Reason, ...]:
-    return tuple(Reason(f"{name} will be made first", "prerequisite") for name in dict.fromkeys(pending))

@@ -73,14 +73,11 @@ class Loop:
 
     def _detach(self, batch: Sequence[str]) -> None:
         """Publish rules that the registry alone can answer need none of their prerequisites."""
-        for name in self._run.graph.closure(batch):
-            node = self._run.node(name)
-            if isinstance(node.rule, PublishRule) and name not in self._run.settled:
-                forecast = self._judge.forecast(node)
-                if forecast.error is None and not forecast.stale and not self._judge.publishing.local(node):
-                    self._settle(node, forecast.judgement, None)
-                elif forecast.judgement.detail is not None and forecast.judgement.detail.source is not None:
-                    self._run_one(node, forecast.judgement)
+        for name, forecast in self._judge.detached(self._run.graph.closure(batch)).items():
+            if forecast.stale:
+                self._run_one(self._run.node(name), forecast.judgement)
+            else:
+                self._settle(self._run.node(name), forecast.judgement, None)
 
     # --- one batch ------------------------------------------------------------------------------------------
 

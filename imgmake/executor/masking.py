@@ -1,4 +1,4 @@
-"""Output with secret values masked before any reporter hears them."""
+"""Output with secret values masked, or names put back, before any reporter hears them."""
 
 from __future__ import annotations
 
