@@ -154,14 +154,14 @@ class Plain:
     # --- words --------------------------------------------------------------------------------------------
 
     def _plain_header(self, target: str, verdict: Verdict) -> str:
-        why = because(verdict.reasons)
+        why = because(target, verdict.reasons)
         return one_line(target) + (f"  ({why})" if why else "")
 
     def _header(self, target: str, verdict: Verdict) -> str:
         if self.settings.trace:
             reasons = [f"\n  {one_line(reason.text)}" for reason in verdict.reasons]
             return self.paint.bold(one_line(target)) + "".join(reasons)
-        why = because(verdict.reasons)
+        why = because(target, verdict.reasons)
         return self.paint.bold(one_line(target)) + (self.paint.dim(f"  ({why})") if why else "")
 
     def _again(self, target: str) -> bytes:

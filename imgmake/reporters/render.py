@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from imgmake.model import Edge, Entry, Explanation, Field, Reason, Step, Verdict
+from imgmake.model import Edge, Entry, Explanation, Field, Step, Verdict
 from imgmake.reporters.style import Paint, because, one_line, plural
 
 WIDEST = 40  # a longer name moves its own line only, not the column of all others
@@ -78,8 +78,8 @@ def plan(steps: Sequence[Step], paint: Paint = NO_PAINT) -> str:
 
 
 def _step(step: Step, paint: Paint) -> str:
-    maybe = [Reason("only if a prerequisite comes out different")] if step.maybe else []
-    reason = because([*maybe, *([] if step.maybe else step.verdict.reasons)])
+    maybe = "only if a prerequisite comes out different"
+    reason = maybe if step.maybe else because(step.target, step.verdict.reasons)
     head = paint.bold(one_line(step.target)) + (paint.dim(f"  ({reason})") if reason else "")
     lines = [f"  {line}" for text in step.lines for line in text.splitlines()]
     return "\n".join([head, *lines]) + "\n"

@@ -89,9 +89,12 @@ def _escape(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")
 
 
-def because(reasons: Iterable[Reason]) -> str:
-    """The reasons in a few words: ``src/App.java changed, and 2 more``; empty when there is nothing to explain."""
-    told = [one_line(reason.text) for reason in reasons if reason.code != "phony"]
+def because(target: str, reasons: Iterable[Reason]) -> str:
+    """The reasons in a few words: ``src/App.java changed, and 2 more``; empty when there is nothing to explain.
+
+    What the target is itself needs not be named beside its name: ``app.jar is missing`` is ``missing``.
+    """
+    told = [one_line(reason.text.removeprefix(f"{target} is ")) for reason in reasons if reason.code != "phony"]
     if not told:
         return ""
     return told[0] if len(told) == 1 else f"{told[0]}, and {len(told) - 1} more"

@@ -45,7 +45,7 @@ def test_the_first_run_works_and_the_second_says_one_line(repo: Repo) -> None:
     first = repo.imgmake("-j1")
     assert first.err == ""
     lines = first.out.splitlines()
-    assert lines[0] == "dist/notes.txt  (dist/notes.txt is missing)"
+    assert lines[0] == "dist/notes.txt  (missing)"
     assert lines[1].startswith("$ ")
     assert "cat $in > $out" in lines[1]
     assert lines[-1].startswith("2 ran, ")

@@ -397,9 +397,10 @@ def test_one_line_is_one_line(text: str) -> None:
 
 
 def test_reasons_in_a_few_words() -> None:
-    assert because(CHANGED.reasons) == "src/App.java changed, and 2 more"
-    assert because(CHANGED.reasons[:1]) == "src/App.java changed"
-    assert because(PHONY.reasons) == ""
+    assert because("app", CHANGED.reasons) == "src/App.java changed, and 2 more"
+    assert because("app", CHANGED.reasons[:1]) == "src/App.java changed"
+    assert because("app", PHONY.reasons) == ""
+    assert because("app.jar", [Reason("app.jar is missing", "missing")]) == "missing"
 
 
 # --- errors ---------------------------------------------------------------------------------------------------
