@@ -326,23 +326,35 @@ def test_the_version_loads_nothing_heavy() -> None:
     assert loaded & {"rich", "docker", "git", "networkx", "requests", "imgmake.app"} == set()
 
 
-def test_the_shell_completes_targets_and_variables(tmp_path: Path) -> None:
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
     (tmp_path / "Pipefile.py").write_text(
         "from imgmake import file, phony, sh, var\n"
         "var('APP_REPO', 'x')\nphony('app-image', sh('true'))\nphony('lint', sh('true'))\n"
         "file('app.jar', sh('touch $out'))\n"
     )
-    words = f"imgmake -C {tmp_path} a"
-    environ = {"COMP_WORDS": words, "COMP_CWORD": "3", "_IMGMAKE_COMPLETE": "complete_bash"}
-    assert sorted(command(**environ).stdout.split()) == ["app-image", "app.jar"]
-    environ["COMP_WORDS"] = words[:-1] + "AP"
-    assert command(**environ).stdout.split() == ["APP_REPO="]
+    return tmp_path
+
+
+def test_bash_completes_targets_and_variables(folder: Path) -> None:
+    environ = {"COMP_CWORD": "3", "_IMGMAKE_COMPLETE": "complete_bash"}
+    assert command(**environ, COMP_WORDS=f"imgmake -C {folder} a").stdout.split() == ["app-image", "app.jar"]
+    assert command(**environ, COMP_WORDS=f"imgmake -C {folder} AP").stdout.split() == ["APP_REPO="]
+    assert command(**environ, COMP_WORDS=f"imgmake -C {folder}/none a").stdout.split() == []
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_other_shells_complete_as_well(folder: Path, shell: str) -> None:
+    environ = {"_TYPER_COMPLETE_ARGS": f"imgmake -C {folder} a", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    said = command(**environ, _IMGMAKE_COMPLETE=f"complete_{shell}").stdout
+    assert "app-image" in said
+    assert "lint" not in said
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_each_shell_has_a_completion_script(shell: str) -> None:
-    done = command("--show-completion", shell)
-    assert done.returncode == 0
+    script = command(_IMGMAKE_COMPLETE=f"source_{shell}").stdout
+    assert f"_IMGMAKE_COMPLETE=complete_{shell}" in script
 
 
 def test_nobody_listening_is_no_error(tmp_path: Path) -> None:
