@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from imgmake.errors import GraphError, ImgmakeError
+from imgmake.errors import GraphError, ImgmakeError, raise_all
 from imgmake.model import Edge, Rule
 
 _DROPPED = "dropped "
@@ -122,7 +122,8 @@ def _resolve(nodes: Sequence[Node], firm: Sequence[Edge], weak: Sequence[Edge]) 
     graph.add_nodes_from(node.id for node in nodes)
     graph.add_edges_from((edge.prerequisite, edge.target) for edge in firm)
     if not networkx.is_directed_acyclic_graph(graph):
-        raise _cycle(networkx.find_cycle(graph), nodes)
+        knots = (graph.subgraph(knot) for knot in networkx.strongly_connected_components(graph))
+        raise_all(_cycle(networkx.find_cycle(knot), nodes) for knot in knots if knot.edges)
     dropped: list[int] = []
     trial = graph.copy()
     trial.add_edges_from((edge.prerequisite, edge.target) for edge in weak)

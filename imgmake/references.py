@@ -207,6 +207,12 @@ def _refuse_odd_text(text: str) -> None:
 
 
 def _check_domain(text: str, domain: str) -> None:
+    # distribution/reference takes `Foo/bar` for a registry called Foo since its version 3; engines before that refuse
+    # it, and nobody means it.
+    if domain.lower() != domain and not set(".:") & set(domain):
+        raise InvalidReference(
+            f"invalid image reference {text!r}: a repository's name has no capitals", hint=f"write {text.lower()}"
+        )
     if not _DOMAIN.fullmatch(domain):
         raise InvalidReference(f"invalid image reference {text!r}: {domain!r} is no registry (host or host:port)")
 

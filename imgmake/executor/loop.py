@@ -10,12 +10,13 @@ The plan of one batch of goals, which the code below follows:
 
 from __future__ import annotations
 
+import copy
 import queue
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from imgmake.errors import ImgmakeError, Interrupted
+from imgmake.errors import ImgmakeError, Interrupted, Place, Problems
 from imgmake.executor.building import Building
 from imgmake.executor.judge import Judge
 from imgmake.executor.run import Judgement, Run
@@ -25,6 +26,15 @@ from imgmake.plan import Plan
 from imgmake.ports import Output
 
 _Ended = tuple[str, Outcome]
+
+
+def placed(error: ImgmakeError, place: Place) -> ImgmakeError:
+    """The error, at the place of the rule that met it unless it names one; it may be told of other rules too."""
+    if error.place is not None or isinstance(error, Problems):
+        return error
+    told = copy.copy(error)
+    told.place = place
+    return told
 
 
 class Loop:
@@ -135,7 +145,7 @@ class Loop:
                     return judgement
                 self._finish(plan, name, self._settle(node, judgement, plan))
         except ImgmakeError as error:
-            self._finish(plan, name, Outcome(name, State.FAILED, Verdict(), 0.0, error))
+            self._finish(plan, name, Outcome(name, State.FAILED, Verdict(), 0.0, placed(error, node.rule.place)))
         return None
 
     def _pin(self, node: Node) -> Judgement:
@@ -185,7 +195,8 @@ class Loop:
             self._run.changed()
         stopped = self._run.signals.cancel.stopped
         state = State.DONE if error is None else State.CANCELLED if stopped else State.FAILED
-        return Outcome(node.id, state, judgement.verdict, time.monotonic() - began, error)
+        told = placed(error, node.rule.place) if isinstance(error, ImgmakeError) else error
+        return Outcome(node.id, state, judgement.verdict, time.monotonic() - began, told)
 
     def _perform(self, node: Node, judgement: Judgement, output: Output) -> None:
         if isinstance(node.rule, ImageRule):

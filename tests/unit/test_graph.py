@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgmake.errors import GraphError, Place
+from imgmake.errors import GraphError, Place, Problems
 from imgmake.graph import Graph, Memory, Node, build
 from imgmake.model import Edge, PhonyRule
 
@@ -35,6 +35,15 @@ def test_a_cycle_names_its_path_and_its_rules() -> None:
         graph("a b c", "a>b b>c c>a")
     assert "dependency cycle: a -> b -> c -> a" in str(caught.value)
     assert "Pipefile.py:2: b" in str(caught.value)
+
+
+def test_every_cycle_is_reported_at_once() -> None:
+    with pytest.raises(Problems) as caught:
+        graph("a b c d e", "a>b b>a c>d d>c e>a")
+    assert sorted(str(error.message) for error in caught.value.errors) == [
+        "dependency cycle: a -> b -> a",
+        "dependency cycle: c -> d -> c",
+    ]
 
 
 def test_a_target_that_needs_itself_is_a_cycle() -> None:
