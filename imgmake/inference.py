@@ -194,8 +194,10 @@ def _written(draft: _Draft, node: graph.Node) -> None:
 
 
 def _pattern(draft: _Draft, node: graph.Node, name: str, why: str, order_only: bool, patterns: list[str]) -> None:
-    made = [r for t, r in draft.targets.items() if r is not node.rule and draft.look.matches(name, t)]
+    """Files that match, and for a phony also targets: ``test/*`` is every target below ``test/``, however deep."""
     picks_names = isinstance(node.rule, PhonyRule) or order_only
+    taken = [name, f"{name[:-1]}**"] if picks_names and name.endswith("/*") else [name]
+    made = [r for t, r in draft.targets.items() if r is not node.rule and any(draft.look.matches(p, t) for p in taken)]
     for rule in made:
         if picks_names or isinstance(rule, FileRule):
             weak = Edge(node.id, rule.target, f"{why} {name!r}", order_only)
@@ -316,9 +318,10 @@ def _checks_of(draft: _Draft, images: Sequence[ImageRule]) -> list[Rule]:
 
 
 def _names(draft: _Draft, rule: Rule, image: ImageRule) -> bool:
-    reads = (read for command in rule.recipe if isinstance(command, Action) for read in command.reads())
-    named = (read.what for read in reads if read.kind == "image" and isinstance(read.what, str))
-    return names_image(rule, image) or any(draft.tags.get(_normal(name)) is image for name in named)
+    reads = [read for command in rule.recipe if isinstance(command, Action) for read in command.reads()]
+    named = [read.what for read in reads if read.kind == "image" and isinstance(read.what, str)]
+    handles = any(read.what is image for read in reads) or names_image(rule, image)
+    return handles or any(draft.tags.get(_normal(name)) is image for name in named)
 
 
 def _image_reads(draft: _Draft, node: graph.Node, rule: ImageRule) -> None:

@@ -15,7 +15,7 @@ from imgmake.dockerfile.lex import WordError
 from imgmake.dockerfile.model import Analysis, ContextRead, ImageUse
 from imgmake.dockerfile.parser import HEREDOC, Dockerfile, Instruction, Stage
 from imgmake.dockerfile.patterns import clean, has_wildcards
-from imgmake.dockerfile.scope import PROXIES, Names, Scope, Variable, automatic, declare, global_scope
+from imgmake.dockerfile.scope import PROXIES, Names, Scope, Variable, Word, automatic, declare, global_scope
 from imgmake.dockerfile.stages import Built, Plan, familiar, find, needed
 
 _EXPANDED = ("WORKDIR", "USER", "EXPOSE", "VOLUME", "STOPSIGNAL")  # the others are taken as they are
@@ -165,13 +165,13 @@ class _Follow:
             self.needs.append((f"FROM --platform={built.stage.platform}", line))
 
     def _start(self, built: Built) -> Scope:
+        scope = Scope(self.file.escape, closed=built.image is None and built.context is None)
         if built.parent is not None:
-            return self.scopes[built.parent.stage.index].inherited(arguments=not self.classic)
-        known = built.image is None and built.context is None
-        scope = Scope(self.file.escape, closed=known)
+            scope = self.scopes[built.parent.stage.index].inherited(arguments=not self.classic)
         if built.image is not None and self.environment is not None:
             scope.closed = True
-            scope.variables |= {name: Variable(value) for name, value in self.environment(built.image).items()}
+            for name, value in self.environment(built.image).items():
+                scope.set(name, Word(value))
         if self.classic:
             scope.variables |= {name: Variable(self.args[name]) for name in PROXIES if name in self.args}
         return scope

@@ -23,7 +23,7 @@ _NONE: Names = frozenset()
 class Variable(NamedTuple):
     """A value (None: unset here, though the base image may set it); `hangs_on` names build arguments.
 
-    `argument` is set by ARG, not `sure` when builders or what is not known here could give it another value.
+    `argument` is set by ARG, not `sure` when what is not known here went into it.
     """
 
     value: str | None
@@ -42,11 +42,15 @@ class Word(NamedTuple):
 
 @dataclass
 class Scope:
-    """The variables at one point of a stage; `closed` when nothing but them can be set (no base image)."""
+    """The variables at one point of a stage; `closed` when nothing but them can be set (no base image).
+
+    `environment` are those that the image keeps.
+    """
 
     escape: str
     closed: bool
     variables: dict[str, Variable] = field(default_factory=dict)
+    environment: dict[str, Variable] = field(default_factory=dict)
 
     def word(self, text: str, *, quotes: bool = True) -> Word:
         """Expand one word. Raises WordError."""
@@ -63,12 +67,15 @@ class Scope:
 
     def set(self, name: str, word: Word) -> None:
         """ENV: from here on it hides an ARG of that name."""
-        self.variables[name] = Variable(word.text, word.hangs_on, sure=word.known)
+        self.variables[name] = self.environment[name] = Variable(word.text, word.hangs_on, sure=word.known)
 
     def inherited(self, *, arguments: bool) -> Scope:
-        """The scope in which ``FROM this-stage`` starts; the classic builder passes no `arguments` on."""
-        kept = {name: v for name, v in self.variables.items() if arguments or not v.argument}
-        return Scope(self.escape, self.closed, kept)
+        """The scope in which ``FROM this-stage`` starts; the classic builder passes no `arguments` on.
+
+        An ARG that hid an ENV no longer does.
+        """
+        kept = {**self.variables, **self.environment} if arguments else dict(self.environment)
+        return Scope(self.escape, self.closed, kept, dict(self.environment))
 
 
 def automatic(platform: str, build_platform: str, stage: str) -> Mapping[str, str]:
@@ -105,11 +112,9 @@ def declare(scope: Scope, word: str, given: Mapping[str, str], outer: Mapping[st
     before = scope.variables.get(name)
     if before is None or (before.argument and value is not None):
         scope.variables[name] = Variable(value, hangs_on, argument=True, sure=sure)
-    elif value is None or classic:
+    elif value is None or classic:  # an ENV of that name wins there; with BuildKit the last one does
         scope.variables[name] = before._replace(hangs_on=before.hangs_on | hangs_on)
     else:
-        # After an ENV of that name the first BuildKits keep the ENV, later ones take the ARG.
-        sure = sure and before.sure and before.value == value
         scope.variables[name] = Variable(value, before.hangs_on | hangs_on, sure=sure)
     return name
 
