@@ -228,8 +228,7 @@ def test_the_stamp_changes_labels_and_nothing_else(app: App, docker: Docker) -> 
     theirs = inspect(docker, f"{app.images}:plain")
     docker("rmi", f"{app.images}:plain")
     for config in (ours["Config"], theirs["Config"]):
-        labels = config.pop("Labels")
-        assert labels["own"] == "1"
+        assert '"own": "1"' in json.dumps(config.pop("Labels"))
         for key in ("Image", "Hostname", "ArgsEscaped"):  # where the two builders differ
             config.pop(key, None)
     assert ours["Config"] == theirs["Config"]

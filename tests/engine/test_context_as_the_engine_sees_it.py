@@ -170,10 +170,13 @@ def folder() -> Iterator[Path]:
         yield root
 
 
-def build(client: Client, context: Path, dockerfile: Path) -> list[set[Seen]] | str:
+def build(
+    client: Client, context: Path, dockerfile: Path, args: Mapping[str, str] | None = None
+) -> list[set[Seen]] | str:
     """The layers of the image that the client builds, or what it said when it failed."""
     tag = f"imgmake-context-test:{os.getpid()}"
     command = [client.cli, *(["buildx", "build", "--load", "--provenance=false"] if client.buildx else ["build"])]
+    command += [f"--build-arg={name}={value}" for name, value in (args or {}).items()]
     command += ["-q", "--no-cache", "-t", tag, "-f", str(dockerfile), str(context)]
     env = {**os.environ, "DOCKER_BUILDKIT": "1" if client.family == "buildkit" else "0"}
     done = subprocess.run(command, capture_output=True, env=env, check=False)
@@ -313,6 +316,49 @@ def _repacked(client: Client, context: Path, ignore: Ignore, text: str) -> list[
         dockerfile = part.parent / "Dockerfile"
         dockerfile.write_text(text)
         return build(client, part, dockerfile)
+
+
+VARIABLES = """\
+ARG TOP=1
+ARG CHAIN=${TOP}2
+FROM scratch AS first
+COPY v$TOP /
+ARG TOP
+COPY v$TOP /
+ARG CHAIN GIVEN=3
+COPY v$CHAIN v$GIVEN /
+ENV TOP=4
+COPY v${TOP} /
+ENV LATE=5
+ARG LATE=6
+COPY "v$LATE" /
+ARG NONE
+COPY v${NONE:-7} v${NONE:+8} /
+COPY ["v$LATE", "v'$LATE'", "v\\\\$LATE", "/"]
+ENV PAIR=$LATE PLUS=$PAIR-
+COPY v$PLUS v$PAIR /
+ARG TARGETARCH=other
+COPY v$TARGETARCH /
+FROM first
+COPY v$TOP v$GIVEN v$LATE /
+"""
+
+
+def test_variables_in_sources(clients: Sequence[Client]) -> None:
+    """Each source names the file that the builder finds."""
+    for client in clients:
+        with folder() as context:
+            file = parse(VARIABLES, "Dockerfile")
+            args = {"GIVEN": "given", "OTHER": "x"}
+            found = analyse(file, stage=None, family=client.family, args=args, platform="linux/amd64")
+            assert found.whole_context is None
+            for read in found.reads:
+                (context / read.pattern).write_text(read.pattern)
+            (context.parent / "Dockerfile").write_text(VARIABLES)
+            built = build(client, context, context.parent / "Dockerfile", args)
+            assert not isinstance(built, str), f"{client}: {[read.pattern for read in found.reads]}\n{built}"
+            taken = [{read.pattern for read in reads} for _, reads in itertools.groupby(found.reads, lambda r: r.line)]
+            assert [{seen.path for seen in layer} for layer in built if layer] == taken, client
 
 
 # --- what is rare ---------------------------------------------------------------------------------------------

@@ -105,6 +105,12 @@ def test_the_builders_differ_in_what_a_stage_inherits() -> None:
     assert reads(of(*lines, family="classic")) == ["x", "y2"]
 
 
+def test_an_argument_after_a_variable_of_its_name() -> None:
+    lines = ("FROM scratch", "ENV A=1", "ARG A=2", "COPY x$A /", "ENV A=3", "COPY y$A /")
+    assert reads(of(*lines)) == ["x2", "y3"]
+    assert reads(of(*lines, family="classic")) == ["x1", "y3"]
+
+
 def test_buildkits_own_arguments() -> None:
     lines = (
         "FROM --platform=$BUILDPLATFORM scratch",
@@ -136,7 +142,6 @@ def test_a_proxy_needs_no_declaration() -> None:
         ("ARG A", "COPY x$A /"),
         ("ENV B=$A", "COPY x$B /"),
         ("ARG B=$A", "COPY x$B /"),
-        ("ENV A=1", "ARG A=2", "COPY x$A /"),
         ("RUN --mount=source=$A,target=/x y",),
     ],
 )

@@ -18,7 +18,7 @@ def node(name: str, line: int = 1) -> Node:
 
 def edges(text: str) -> list[Edge]:
     """``"a>b"``: a needs b."""
-    return [Edge(*pair.split(">"), "written") for pair in text.split()]
+    return [Edge(target, need, "written") for target, _, need in (pair.partition(">") for pair in text.split())]
 
 
 def graph(names: str, firm: str = "", weak: str = "", memory: Memory | None = None) -> Graph:
