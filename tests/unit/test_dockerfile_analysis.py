@@ -109,6 +109,8 @@ def test_an_argument_after_a_variable_of_its_name() -> None:
     lines = ("FROM scratch", "ENV A=1", "ARG A=2", "COPY x$A /", "ENV A=3", "COPY y$A /")
     assert reads(of(*lines)) == ["x2", "y3"]
     assert reads(of(*lines, family="classic")) == ["x1", "y3"]
+    child = ("FROM scratch AS a", "ENV A=1", "ARG A=2", "FROM a", "COPY x$A /")
+    assert reads(of(*child)) == reads(of(*child, family="classic")) == ["x1"]
 
 
 def test_buildkits_own_arguments() -> None:
