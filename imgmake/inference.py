@@ -375,6 +375,7 @@ def _analyse(draft: _Draft, node: graph.Node, rule: ImageRule, where: str) -> An
         args=candidate_arguments(rule, known, value, lambda image: image.tags[0]),
         platform=node.platform or draft.native,
         contexts=tuple(rule.contexts),
+        build_platform=draft.native,
     )
 
 
@@ -389,7 +390,7 @@ def _dockerfile_reads(draft: _Draft, node: graph.Node, rule: ImageRule, analysis
     for target, made in draft.targets.items():
         path = target.removeprefix(prefix)
         if isinstance(made, FileRule) and target.startswith(prefix) and not ignored(path):
-            taken = next((read for read in analysis.reads if copies(read.pattern, path)), None)
+            taken = next((read for read in analysis.reads if copies(read.pattern, path, deep=read.deep)), None)
             if taken is not None:
                 draft.weak.append(Edge(node.id, made.target, f"{where}:{taken.line} {taken.instruction}"))
             elif analysis.whole_context:

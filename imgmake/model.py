@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -12,11 +13,22 @@ from pydantic import Field as PydanticField
 
 from imgmake.errors import Place
 
+# pydantic looks through the metadata of every installed package for plugins when the first model is made: a tenth
+# of a run that finds all up to date. It reads this switch then, and only then; recipes must not inherit it.
+_BEFORE = os.environ.get("PYDANTIC_DISABLE_PLUGINS")
+os.environ["PYDANTIC_DISABLE_PLUGINS"] = "1"
+
 
 class Frozen(BaseModel):
     """Base of every declared thing: immutable, and strict about unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+if _BEFORE is None:
+    del os.environ["PYDANTIC_DISABLE_PLUGINS"]
+else:
+    os.environ["PYDANTIC_DISABLE_PLUGINS"] = _BEFORE
 
 
 class Kind(StrEnum):

@@ -93,13 +93,11 @@ class Engines:
     def _connect(self) -> DockerEngine:
         if self._start is not None:
             self._start()
-        engine = DockerEngine(environ=self._environ)
         try:
-            engine.info()
+            return DockerEngine(environ=self._environ)
         except EngineUnavailable as error:
             self._failed = error
             raise
-        return engine
 
     def close(self) -> None:
         if self._engine is not None:

@@ -39,6 +39,14 @@ def request(words: Sequence[str], **given: Any) -> Request:
     return Request(verb, {"goals": goals, "overrides": overrides, **given}, json=json, drawing=drawing)
 
 
+def plain(words: Sequence[str], environ: Mapping[str, str]) -> Request | None:
+    """The request of a command line without any option: targets and variables. None when there is more to read."""
+    if any(word.startswith("-") for word in words) or "_IMGMAKE_COMPLETE" in environ:
+        return None
+    goals, overrides = split(words)
+    return Request("build", {"goals": goals, "overrides": overrides})
+
+
 def _graph(given: Mapping[str, Any]) -> dict[str, bool]:
     return {"graph": given["graph"] is not None}
 

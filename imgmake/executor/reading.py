@@ -66,6 +66,7 @@ class Reader:
             args=arguments,
             platform=self.platform(node),
             contexts=tuple(rule.contexts),
+            build_platform=self.run.native,
             counting=self._counting(rule, arguments),
             onbuild=lambda reference: self._config(node, rule, reference).get("OnBuild") or (),
         )
