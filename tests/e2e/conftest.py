@@ -1,4 +1,4 @@
-"""The engine of the engine's tests, for the end-to-end tests; those that use it are marked."""
+"""What the end-to-end tests find in their environment: programs, and the images that Docker Hub would give."""
 
 from __future__ import annotations
 
@@ -8,17 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Docker
 from tests.e2e import bases
-from tests.engine.conftest import Docker, base_image, docker, docker_cli, engine_host, import_base
-
-__all__ = ["base_image", "docker", "docker_cli", "engine_host", "import_base"]
-_HERE = Path(__file__).parent
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.is_relative_to(_HERE) and "engine_host" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.engine)
 
 
 @pytest.fixture(scope="session")

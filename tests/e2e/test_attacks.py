@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Docker
 from tests.e2e.kit import Ran, Repo, repository
-from tests.engine.conftest import Docker
 
 PIPEFILE = 'from imgmake import *\napp = image("app", tags=f"{REPO}:{BUILD_ID}")\n'
 DOCKERFILE = "FROM debian:bookworm-slim\nCOPY app.txt /\n"

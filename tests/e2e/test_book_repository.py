@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.conftest import Docker
 from tests.e2e.kit import SHOP, Ran, Repo, repository
-from tests.engine.conftest import Docker
 
 JAR = "target/shop-0.1.0.jar"
 STRUCTURE = "structure-tests.yaml"

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.conftest import Docker
 from tests.e2e import bases
 from tests.e2e.kit import ROOT, Repo, repository
-from tests.engine.conftest import Docker
 
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 WHEEL = f"dist/imgmake-{VERSION}-py3-none-any.whl"
