@@ -12,6 +12,7 @@ from imgmake.app.options import Options
 from imgmake.app.session import Session, open_session
 from imgmake.app.wiring import load
 from imgmake.errors import ImgmakeError, Interrupted, UsageError, raise_all
+from imgmake.executor import Prospect
 from imgmake.model import Edge, Entry, Explanation, FileRule, Kind, PhonyRule, Rule, State, Step, Verdict
 from imgmake.ports import Reporter
 
@@ -37,7 +38,7 @@ def build(options: Options, reporter: Reporter) -> int:
 
 def _pretend(options: Options, session: Session, goals: Sequence[str], reporter: Reporter) -> int:
     prospects = session.executor.prospects(goals, lines=options.dry_run)
-    raise_all([p.forecast.error for p in prospects if p.forecast.error is not None])
+    _raise_errors(prospects)
     if options.question:
         return 1 if any(prospect.forecast.stale for prospect in prospects) else 0
     for prospect in prospects:
@@ -48,16 +49,23 @@ def _pretend(options: Options, session: Session, goals: Sequence[str], reporter:
     return 0
 
 
+def _raise_errors(prospects: Sequence[Prospect]) -> None:
+    """Each error once: what hangs on a target that cannot be judged has the same one."""
+    found = [p.forecast.error for p in prospects if p.forecast.error is not None]
+    raise_all(dict.fromkeys(found))
+
+
 def clean(options: Options, goals: Sequence[str], reporter: Reporter) -> int:
-    """Remove what rules made: files of file rules, and this repository's own images with their tags."""
-    with open_session(options, reporter, read_only=False) as session:
+    """Remove what rules made: files of file rules, and this repository's own images with their tags; with -n, tell."""
+    read_only = options.dry_run or options.question
+    with open_session(options, reporter, read_only=read_only) as session:
         names = session.goals(goals) if goals else [node for node, _ in session.nodes()]
         removed = session.clean(names)
         for line in removed:
-            reporter.note(f"removed {line}")
+            reporter.note(f"{'would remove' if read_only else 'removed'} {line}")
         if not removed:
             reporter.note("nothing to remove")
-    return 0
+    return 1 if options.question and removed else 0
 
 
 # --- telling --------------------------------------------------------------------------------------------------
@@ -125,7 +133,7 @@ def plan(options: Options) -> tuple[Step, ...]:
         goals = session.goals(options.goals)
         session.check(goals)
         prospects = session.executor.prospects(goals, lines=True)
-        raise_all([p.forecast.error for p in prospects if p.forecast.error is not None])
+        _raise_errors(prospects)
         return tuple(
             Step(p.node.id, p.node.rule.kind, p.forecast.judgement.verdict, p.lines, p.forecast.maybe)
             for p in prospects

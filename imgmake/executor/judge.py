@@ -85,6 +85,9 @@ class Judge:
 
     def _forecast(self, node: Node) -> Forecast:
         pending = [name for name in self._content_prerequisites(node) if self._pending(name)]
+        unknown = [found for name in pending if (found := self.forecast(self._run.node(name))).error is not None]
+        if unknown:  # nothing is known of a target whose prerequisite cannot be judged
+            return unknown[0]
         try:
             if isinstance(node.rule, PublishRule) and not self._all_settled(node):
                 return self._forecast_publish(node, pending)
