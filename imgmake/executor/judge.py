@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from imgmake.errors import EngineUnavailable, ImgmakeError
@@ -85,19 +85,21 @@ class Judge:
 
     def _forecast(self, node: Node) -> Forecast:
         pending = [name for name in self._content_prerequisites(node) if self._pending(name)]
+        alone = isinstance(node.rule, PublishRule) and not self._all_settled(node)
         unknown = [found for name in pending if (found := self.forecast(self._run.node(name))).error is not None]
-        if unknown:  # nothing is known of a target whose prerequisite cannot be judged
+        if unknown and not alone:  # nothing is known of a target whose prerequisite cannot be judged
             return unknown[0]
         try:
-            if isinstance(node.rule, PublishRule) and not self._all_settled(node):
-                return self._forecast_publish(node, pending)
-            judgement = self.judge(node)
+            return self._forecast_publish(node, pending) if alone else self._ahead(node, pending)
         except EngineUnavailable as error:
             return Forecast(Judgement(Verdict((Reason("no container engine answers", "unknown"),))), error=error)
         except ImgmakeError as error:
-            if pending:
-                return Forecast(Judgement(Verdict(self._will_be_made(pending))), maybe=False)
+            if pending:  # what is missing may well come with them
+                return Forecast(Judgement(Verdict(self._will_be_made(pending))))
             return Forecast(Judgement(Verdict((Reason(error.message, "unknown"),))), error=error)
+
+    def _ahead(self, node: Node, pending: Sequence[str]) -> Forecast:
+        judgement = self.judge(node)
         if isinstance(node.rule, ImageRule) and judgement.detail and judgement.detail.fresh:
             self._run.images.setdefault(node.id, judgement.detail.fresh)
         if pending and not judgement.verdict.stale:

@@ -307,6 +307,18 @@ def test_a_fresh_clone_with_an_empty_engine_builds_and_pushes_nothing(repo: Repo
     assert clone.reasons("push")
 
 
+def test_the_registry_alone_answers_where_there_is_no_engine(repo: Repo, tmp_path: Path) -> None:
+    repo.pipefile(PUBLISH)
+    repo.run("push")
+    clone = Repo(tmp_path / "clone", registry=repo.registry, engine=None)
+    (tmp_path / "clone").mkdir()
+    for name in ("Pipefile.py", "Dockerfile", "app.txt"):
+        clone.put(name, repo.read(name))
+    assert clone.run("push").failed == []
+    clone.put("app.txt", "2")
+    assert "no container engine" in clone.run("push").error_of("app")
+
+
 def test_a_push_that_failed_is_tried_again(repo: Repo) -> None:
     repo.pipefile(PUBLISH)
     repo.run("app")
@@ -330,3 +342,14 @@ def test_labels_of_the_image_stay_when_only_a_tag_is_added(repo: Repo) -> None:
     repo.run("app", overrides={"BUILD_ID": "later"})
     assert image_of(repo, "shop:later").labels["org.opencontainers.image.version"] == build_id
     assert replace(image_of(repo, "shop:later"), tags=()) == replace(image_of(repo, f"shop:{build_id}"), tags=())
+
+
+def test_cleaning_in_a_dry_run_leaves_the_image(repo: Repo) -> None:
+    repo.run("app")
+    tag = f"shop:{only_build_id(repo)}"
+    with repo.session(read_only=True, dry_run=True) as (session, _):
+        assert session.clean(["app"]) == [tag]
+    assert engine(repo).image(tag) is not None
+    with repo.session() as (session, _):
+        assert session.clean(["app"]) == [tag]
+    assert engine(repo).image(tag) is None
