@@ -122,7 +122,10 @@ class Session:
         return tuple(Edge(name, path, "written") for path in paths if path not in made)
 
     def clean(self, names: Iterable[str]) -> list[str]:
-        """Remove what the rules made; only files that rules with a recipe name, and images with a stamp of ours."""
+        """Remove what the rules made; only files that rules with a recipe name, and images with a stamp of ours.
+
+        A dry run removes nothing; what there is to remove is returned all the same.
+        """
         removed = []
         for name in names:
             rule = self.node(name).rule
@@ -136,7 +139,8 @@ class Session:
     def _remove_file(self, path: str) -> bool:
         if self.run.world.sources.stat(path) is None:
             return False
-        self.run.world.sources.remove(path)
+        if not self.run.settings.dry:
+            self.run.world.sources.remove(path)
         return True
 
 

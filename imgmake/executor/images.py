@@ -240,7 +240,7 @@ class Images:
             state.add_build(image.id, build_id, self._run.world.clock.now())
 
     def remove(self, node: Node) -> list[str]:
-        """Untag and remove what this rule built; an image without a valid stamp is somebody else's."""
+        """Untag and remove what this rule built, or only name it in a dry run; without a valid stamp it is not ours."""
         rule = node.rule
         assert isinstance(rule, ImageRule)
         engine, removed = self._run.world.engine(), []
@@ -248,9 +248,11 @@ class Images:
         for image, _ in self._candidates(node, rule):
             for tag in image.tags:
                 if normalise(repository(tag)) in repositories:
-                    engine.untag(tag)
                     removed.append(tag)
-            engine.remove(image.id)
+                    if not self._run.settings.dry:
+                        engine.untag(tag)
+            if not self._run.settings.dry:
+                engine.remove(image.id)
         return removed
 
     # --- BUILD_IDs ------------------------------------------------------------------------------------------

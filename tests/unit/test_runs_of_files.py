@@ -291,3 +291,15 @@ def test_without_an_engine_rules_that_need_none_still_run(repo: Repo) -> None:
     repo.pipefile(COPY + 'image("app", "out")\n').put("in", "1").put("Dockerfile", "FROM scratch\nCOPY in /\n")
     assert repo.run("out").ran == ["out"]
     assert "no container engine" in repo.run("app").error_of("app")
+
+
+@pytest.mark.parametrize("asked", [{"dry_run": True}, {"question": True}])
+def test_cleaning_in_a_dry_run_removes_nothing(repo: Repo, asked: dict[str, bool]) -> None:
+    repo.pipefile(COPY).put("in", "1")
+    repo.run("out")
+    with repo.session(read_only=True, **asked) as (session, _):
+        assert session.clean(["out"]) == ["out"]
+    assert repo.read("out") == "1"
+    with repo.session() as (session, _):
+        assert session.clean(["out"]) == ["out"]
+    assert not (repo.path / "out").exists()
