@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
-from imgmake.model import Command, ImageRule, Rule
+from imgmake.model import ImageRule, Rule, leaves
 
 # Known to a Pipefile, but never passed as a build argument unasked: `ARG ARCH=x86_64` is a habit of many
 # Dockerfiles that has nothing to do with ours.
@@ -60,18 +60,7 @@ def candidate_arguments(
 
 def images_in(thing: Any) -> Iterable[ImageRule]:
     """Every image rule that a command names anywhere, also as a mount, an environment value or a service."""
-    if isinstance(thing, ImageRule):
-        yield thing
-    elif isinstance(thing, Command):
-        for name in type(thing).model_fields:
-            yield from images_in(getattr(thing, name))
-    elif isinstance(thing, Mapping):
-        for key, value in thing.items():
-            yield from images_in(key)
-            yield from images_in(value)
-    elif isinstance(thing, (list, tuple, set, frozenset)):
-        for item in thing:
-            yield from images_in(item)
+    return (leaf for leaf in leaves(thing) if isinstance(leaf, ImageRule))
 
 
 def names_image(rule: Rule, image: ImageRule) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -43,6 +43,19 @@ class Kind(StrEnum):
 
 class Command(Frozen):
     """One step of a recipe; `imgmake.commands` holds the real ones."""
+
+
+def leaves(thing: Any) -> Iterator[Any]:
+    """Whatever stands in a command, mapping or collection, at any depth: strings, rules, numbers."""
+    if isinstance(thing, Command):
+        thing = [getattr(thing, name) for name in type(thing).model_fields]
+    elif isinstance(thing, Mapping):
+        thing = [*thing.keys(), *thing.values()]
+    if isinstance(thing, (list, tuple, set, frozenset)):
+        for item in thing:
+            yield from leaves(item)
+    else:
+        yield thing
 
 
 class Rule(Frozen):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Final
 
 from imgmake.errors import ImgmakeError, PipefileError, UsageError
-from imgmake.model import Command, Variable
+from imgmake.model import Command, Variable, leaves
 
 # Late values: BUILD_ID is settled once a run, FINGERPRINT once an image, the others come from git and the clock.
 LATE: Final = (
@@ -93,18 +93,7 @@ def expand(text: str, known: Collection[str], lookup: Callable[[str], str]) -> s
 
 def texts_in(thing: object) -> Iterator[str]:
     """Every string in a command or collection, where a late value could stand."""
-    if isinstance(thing, str):
-        yield thing
-    elif isinstance(thing, Command):
-        for field in type(thing).model_fields:
-            yield from texts_in(getattr(thing, field))
-    elif isinstance(thing, Mapping):
-        for key, value in thing.items():
-            yield from texts_in(key)
-            yield from texts_in(value)
-    elif isinstance(thing, (list, tuple, set, frozenset)):
-        for item in thing:
-            yield from texts_in(item)
+    return (leaf for leaf in leaves(thing) if isinstance(leaf, str))
 
 
 def cycle(variables: Mapping[str, Variable]) -> tuple[str, ...]:
