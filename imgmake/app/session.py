@@ -104,7 +104,7 @@ class Session:
         told: set[str] = set()
         for target in wanted if lacking else ():
             rule = self.node(target).rule
-            texts = texts_in([getattr(rule, name) for name in _SAID & frozenset(type(rule).model_fields)])
+            texts = texts_in([getattr(rule, name) for name in sorted(_SAID & frozenset(type(rule).model_fields))])
             for name in sorted({name for text in texts for name in names(text, lacking)} - told):
                 told.add(name)
                 try:
