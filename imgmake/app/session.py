@@ -188,7 +188,10 @@ def join(options: Options, pipeline: Pipeline, around: World) -> Session:
         native=PLATFORM,
     )
     run.values = Values(pipeline.variables, _providers(run), lambda command: _capture(run, command))
-    return Session(pipeline, resolved, run, Executor(run))
+    session = Session(pipeline, resolved, run, Executor(run))
+    if pipeline.rules:
+        run.usual = frozenset(session.closure([session.default()]))
+    return session
 
 
 def _settings(options: Options, pipeline: Pipeline) -> Settings:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from imgmake import metadata
 from imgmake.errors import EngineUnavailable, ImgmakeError

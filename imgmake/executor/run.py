@@ -60,6 +60,7 @@ class Run:
     epoch: int = 0  # counts recipes that ran: what was judged in an earlier epoch may no longer hold
     goals: set[str] = field(default_factory=set)  # asked by name, or through recipe-free phonies
     wanted: set[str] = field(default_factory=set)
+    usual: frozenset[str] = frozenset()  # what the default goal needs
     _external: dict[str, Image | None] = field(default_factory=dict)
     _tags: dict[str, ImageRule] | None = None
     _build_id: BuildIdSource | None = None

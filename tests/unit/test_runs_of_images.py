@@ -161,6 +161,17 @@ def test_tag_right_after_a_build_tags_the_image_just_built(repo: Repo) -> None:
     assert image_of(repo, "shop:1.0.0").id == built
 
 
+def test_metadata_alone_is_that_of_the_default_goal(repo: Repo) -> None:
+    repo.pipefile(
+        PIPEFILE + 'image("extra", tags=f"extra:{BUILD_ID}")\n'
+        'phony("metadata", sh("echo is $BUILD_ID > id"))\ndefault("app")\n'
+    )
+    repo.run("app")
+    repo.clock.tick(60)
+    repo.run("metadata")
+    assert repo.read("id") == f"is {only_build_id(repo)}\n"
+
+
 def test_two_builds_in_one_second_get_two_build_ids(repo: Repo) -> None:
     repo.run("app")
     repo.clock.tick(-1)
