@@ -46,12 +46,13 @@ class BuildIds:
         return self._new(), "new"
 
     def _asked(self) -> list[Node]:
-        """The images among what was asked; where none is, all of them: their BUILD_ID is the tree's."""
-        nodes = [self._run.node(name) for name in self._run.graph.order]
-        images = [node for node in nodes if isinstance(node.rule, ImageRule)]
-        asked = [node for node in images if node.id in self._run.wanted]
-        own = [node for node in asked or images if node.id == node.rule.target]
-        return [node for node in own if node.id not in self._run.pinned]
+        """The images among what was asked; where none is (`imgmake metadata`), those of the default goal."""
+        asked = self._images(self._run.wanted) or self._images(self._run.usual)
+        return [node for node in asked if node.id not in self._run.pinned]
+
+    def _images(self, names: Collection[str]) -> list[Node]:
+        nodes = [self._run.node(name) for name in self._run.graph.order if name in names]
+        return [node for node in nodes if isinstance(node.rule, ImageRule) and node.id == node.rule.target]
 
     def _known(self, node: Node) -> Mapping[str, float] | None:
         """BUILD_IDs of an up-to-date image, here or in the registry that it is published to; None when stale."""
