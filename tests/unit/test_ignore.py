@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from imgmake.dockerfile.patterns import BadPattern, clean, glob, has_wildcards, moby, moby_before_23
@@ -186,6 +186,8 @@ def test_a_path_is_ignored_when_the_last_match_of_it_or_a_parent_says_so(
     parts = path.split("/")
     for exception, pattern in lines:
         regex = re.compile(moby(pattern))
+        # An exception for a parent that was not ignored changes nothing there, and moby forgets it for what is below.
+        assume(not exception or not any(regex.fullmatch("/".join(parts[:i])) for i in range(1, len(parts))))
         if any(regex.fullmatch("/".join(parts[: i + 1])) for i in range(len(parts))):
             said = not exception
     text = "\n".join(f"{'!' if exception else ''}{pattern}" for exception, pattern in lines)
