@@ -25,8 +25,16 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from hypothesis import settings
 
 from tests import trixie
+
+# A slow machine is no failure. In CI the same examples each time, so that what lands does not hang on luck; others
+# are looked for wherever people work: HYPOTHESIS_PROFILE=thorough looks longer.
+settings.register_profile("default", deadline=None, max_examples=50)
+settings.register_profile("thorough", deadline=None, max_examples=1000)
+settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "default"))
 
 SUITE = "bookworm"
 BASE = "debian:bookworm-slim"
