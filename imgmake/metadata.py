@@ -15,6 +15,7 @@ from imgmake.errors import Refused, UsageError
 from imgmake.variables import LATE
 
 NAMES: Final = LATE  # that differ from build to build; ARCH and PLATFORM are known at load
+CLOCK: Final = frozenset({"BUILD_ID", "BUILD_DATE", "BUILD_TIME_EPOCH", "BUILD_TIME_RFC_3339", "BUILD_TIME_UTC"})
 
 _BUILD_ID = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})-([0-9]{2})([0-9]{2})([0-9]{2})-[0-9A-Za-z]+(?:-dirty)?")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")  # OCI distribution spec, "Pulling manifests": <reference>

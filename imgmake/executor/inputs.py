@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from imgmake.errors import SourceError
 from imgmake.executor.run import ABSENT, Run, join, named, targets_of
 from imgmake.graph import Node
 from imgmake.inference import GLOB
+from imgmake.metadata import CLOCK
 from imgmake.model import Field, FileRule, ImageRule, PhonyRule, Rule
 from imgmake.ports import Record
+from imgmake.variables import token
 
 MISSING = "missing"
+_TIMELESS = {name: token(name) for name in CLOCK}
 
 
 def written(run: Run, node: Node) -> tuple[str, ...]:
@@ -50,9 +54,11 @@ def dropped(run: Run, node: Node) -> set[str]:
 def fields(run: Run, node: Node, record: Record | None) -> tuple[Field, ...]:
     """All that counts: the recipe's own fields, then files, folders and images, sorted by name.
 
-    An image that the engine does not hold is unknown, so its recorded value stands for it.
+    An image that the engine does not hold is unknown, so its recorded value stands for it. What a clock decides
+    counts by its name: a build's ID and its dates make nothing stale, and the ID hangs on what is stale.
     """
     view = run.view(node, content=lambda what: content(run, node, what), inputs=written(run, node))
+    view = replace(view, value=lambda name: run.values.get(name, target=node.rule.target, extra=_TIMELESS))
     own = [
         field._replace(name=f"{i}: {field.name}" if i else field.name)
         for i, step in enumerate(run.recipe(node.rule))

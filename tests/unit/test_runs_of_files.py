@@ -303,3 +303,11 @@ def test_cleaning_in_a_dry_run_removes_nothing(repo: Repo, asked: dict[str, bool
     with repo.session() as (session, _):
         assert session.clean(["out"]) == ["out"]
     assert not (repo.path / "out").exists()
+
+
+@pytest.mark.parametrize("mention", ["$BUILD_ID", "$BUILD_DATE", "$TAG"])
+def test_no_clock_makes_a_file_stale(repo: Repo, mention: str) -> None:
+    repo.pipefile(f'TAG = var("TAG", f"v-{{BUILD_ID}}")\nfile("out", sh("echo {mention} > $out"))\n')
+    repo.run("out")
+    assert repo.run("out").ran == []
+    assert repo.run("out", overrides={"BUILD_ID": "x"}).ran == []

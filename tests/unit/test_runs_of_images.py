@@ -364,3 +364,14 @@ def test_cleaning_in_a_dry_run_leaves_the_image(repo: Repo) -> None:
     with repo.session() as (session, _):
         assert session.clean(["app"]) == [tag]
     assert engine(repo).image(tag) is None
+
+
+def test_an_image_may_copy_a_file_that_holds_the_build_id(repo: Repo) -> None:
+    repo.pipefile('file("v.txt", "in", sh("echo $BUILD_ID > $out"))\nimage("app", tags=f"shop:{BUILD_ID}")\n')
+    repo.put("Dockerfile", "FROM scratch\nCOPY v.txt /\n").put("in", "1")
+    assert repo.run("app").ran == ["app", "v.txt"]
+    assert repo.read("v.txt").strip() == only_build_id(repo)
+    assert repo.run("app").ran == []
+    assert repo.run("app", overrides={"BUILD_ID": "x"}).ran == []
+    assert repo.put("in", "2").run("app").ran == ["app", "v.txt"]
+    assert f"shop:{repo.read('v.txt').strip()}" in engine(repo).names
