@@ -172,6 +172,7 @@ class Pipeline(Frozen):
     variables: Mapping[str, Variable] = {}
     default: str | None = None
     pipefiles: tuple[str, ...] = ()  # from the root, the main one first; then the repository's modules they import
+    modules: tuple[str, ...] = ()  # these modules alone
 
 
 class Field(NamedTuple):

@@ -1,4 +1,4 @@
-"""`python`: a function of the Pipefile as a recipe, signed by its source text."""
+"""`python`: a function of the Pipefile as a recipe, signed by its source text and by what of the Pipefile it uses."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import inspect
 import os
 import textwrap
 import traceback
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from imgmake.commands import words
 from imgmake.commands.base import Action, Job, Read, View
 from imgmake.commands.sh import sh
 from imgmake.errors import CommandFailed, ImgmakeError, PipefileError, Place
 from imgmake.model import Field, ImageRule
 
 _PLAIN = (str, bytes, int, float, bool, type(None), os.PathLike)
+_VALUES = (*_PLAIN, ImageRule, tuple, list, dict, set, frozenset)
 
 
 class Context:
@@ -57,8 +61,11 @@ class Python(Action):
         return False
 
     def fields(self, view: View) -> tuple[Field, ...]:
-        given = (Field("value", f"{self.name}: {name}", value) for name, value in _bound(self.function, view))
-        return (Field("command", "", _source(self.function)), *given)
+        used = [(self.name, inspect.unwrap(self.function)), *_helpers(self.function)]
+        given = (Field("value", f"{at}: {name}", value) for at, each in used for name, value in _bound(each, view))
+        helpers = (Field("command", name, _source(each)) for name, each in used[1:])
+        asked = words.used([text for _, each in used for text in _variables(each, view)], view)
+        return (Field("command", "", _source(self.function)), *helpers, *given, *asked)
 
     def show(self, view: View) -> str:  # noqa: ARG002
         return f"# {self.name}() in {_place(self.function)}"
@@ -106,7 +113,7 @@ def _source(function: Any) -> str:
 
 
 def _bound(function: Any, view: View) -> list[tuple[str, str]]:
-    """The plain values that a function carries beside its text: defaults and closure, as loops bind them."""
+    """The plain values that a function has beside its text: globals, defaults, and closure, as loops bind them."""
     plain = inspect.unwrap(function)
     defaults = {
         name: parameter.default
@@ -115,12 +122,59 @@ def _bound(function: Any, view: View) -> list[tuple[str, str]]:
     }
     names = getattr(getattr(plain, "__code__", None), "co_freevars", ())
     cells = getattr(plain, "__closure__", None) or ()
-    held = {**defaults, **{n: c.cell_contents for n, c in zip(names, cells, strict=True) if _filled(c)}}
-    return [
-        (name, _spelt(value, view))
-        for name, value in sorted(held.items())
-        if isinstance(value, (*_PLAIN, ImageRule, tuple, list))
-    ]
+    closed = {n: c.cell_contents for n, c in zip(names, cells, strict=True) if _filled(c)}
+    # A rule that is only named is no prerequisite: whether its image has been resolved must make no difference.
+    by_name = replace(view, content=words.name_of)
+    told = {name: _spelt(value, by_name) for name, value in _globals(plain).items() if isinstance(value, _VALUES)}
+    own = {name: _spelt(value, view) for name, value in {**defaults, **closed}.items() if isinstance(value, _VALUES)}
+    return sorted({**told, **own}.items())
+
+
+def _variables(function: Any, view: View) -> Iterator[str]:
+    """Declared names that a function can ask its context for: constants of its text, and tokens that it names."""
+    code = getattr(function, "__code__", None)
+    for text in _constants(code) if code else ():
+        yield from (f"${{{name}}}" for name in view.names(f"${{{text}}}") | view.names(text))
+    yield from (value for value in _globals(function).values() if isinstance(value, str))
+
+
+def _constants(code: types.CodeType) -> Iterator[str]:
+    for const in code.co_consts:
+        if isinstance(const, types.CodeType):
+            yield from _constants(const)
+        elif isinstance(const, str):
+            yield const
+
+
+def _globals(function: Any) -> dict[str, Any]:
+    """What a function's text names of its module: they count as much as the text does."""
+    known = getattr(function, "__globals__", {})
+    code = getattr(function, "__code__", None)
+    return {name: known[name] for name in sorted(_named(code)) if name in known} if code else {}
+
+
+def _named(code: types.CodeType) -> set[str]:
+    inner = (_named(const) for const in code.co_consts if isinstance(const, types.CodeType))
+    return set(code.co_names).union(*inner)
+
+
+def _helpers(function: Any) -> Iterator[tuple[str, Any]]:
+    """Functions of the same Pipefile that a function calls, and those that they call; modules count as files."""
+    plain = inspect.unwrap(function)
+    queue, seen = [plain], {id(plain)}
+    while queue:
+        for name, value in _globals(queue.pop()).items():
+            for helper in _functions(value):
+                if helper.__globals__ is getattr(plain, "__globals__", None) and id(helper) not in seen:
+                    seen.add(id(helper))
+                    queue.append(helper)
+                    yield name, helper
+
+
+def _functions(value: Any) -> Iterator[Any]:
+    members = vars(value).values() if isinstance(value, type) else [value]
+    found = (inspect.unwrap(getattr(member, "__func__", member)) for member in members if callable(member))
+    return (each for each in found if isinstance(each, types.FunctionType))
 
 
 def _filled(cell: Any) -> bool:
@@ -136,6 +190,11 @@ def _spelt(value: Any, view: View) -> str:
         return view.content(value)
     if isinstance(value, tuple | list):
         return "[" + ", ".join(_spelt(item, view) for item in value) + "]"
+    if isinstance(value, dict | set | frozenset):
+        items = value.items() if isinstance(value, dict) else value
+        return "{" + ", ".join(sorted(_spelt(item, view) for item in items)) + "}"
+    if not isinstance(value, _VALUES):
+        return type(value).__name__  # the address in its repr would differ from run to run
     return repr(os.fspath(value) if isinstance(value, os.PathLike) else value)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from imgmake.commands.python import Python
 from imgmake.errors import SourceError
 from imgmake.executor.run import ABSENT, Run, join, named, targets_of
 from imgmake.graph import Node
@@ -64,8 +65,14 @@ def fields(run: Run, node: Node, record: Record | None) -> tuple[Field, ...]:
         for i, step in enumerate(run.recipe(node.rule))
         for field in step.fields(view)
     ]
-    found = sorted(set(file_fields(run, node)) | set(_image_fields(run, node)))
+    found = sorted(set(file_fields(run, node)) | set(_image_fields(run, node)) | set(_module_fields(run, node)))
     return tuple(_unknown_as_recorded([*own, *found], record))
+
+
+def _module_fields(run: Run, node: Node) -> Iterator[Field]:
+    """A function may call anything that the repository's modules hold."""
+    if any(isinstance(step, Python) for step in run.recipe(node.rule)):
+        yield from (Field("file", path, _digest(run, path)) for path in run.pipeline.modules)
 
 
 def _unknown_as_recorded(found: Sequence[Field], record: Record | None) -> Iterator[Field]:

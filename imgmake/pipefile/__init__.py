@@ -70,6 +70,7 @@ def load(path: Path, *, overrides: Mapping[str, str], environ: Mapping[str, str]
         variables={**collector.variables, **_given_metadata(collector, path.name)},
         default=collector.default[0] if collector.default else None,
         pipefiles=(*loader.pipefiles, *sorted(loader.modules)),
+        modules=tuple(sorted(loader.modules)),
     )
 
 

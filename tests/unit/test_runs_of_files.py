@@ -311,3 +311,34 @@ def test_no_clock_makes_a_file_stale(repo: Repo, mention: str) -> None:
     repo.run("out")
     assert repo.run("out").ran == []
     assert repo.run("out", overrides={"BUILD_ID": "x"}).ran == []
+
+
+FUNCTION = """
+from tools import suffix
+COLOR = "red"
+SIZE = var("SIZE", "1")
+def helper(): return inner()
+def inner(): return "v1"
+@file("out")
+def out(context):
+    context.outputs[0].write_text(COLOR + helper() + suffix() + context.value("SIZE"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"), [("Pipefile.py", "red", "blue"), ("Pipefile.py", "v1", "v2"), ("tools.py", "!", "?")]
+)
+def test_a_function_counts_with_all_that_it_uses(repo: Repo, name: str, old: str, new: str) -> None:
+    repo.pipefile(FUNCTION).put("tools.py", "def suffix(): return '!'")
+    assert repo.run("out").ran == ["out"]
+    assert repo.run("out").ran == []
+    repo.put(name, repo.read(name).replace(old, new))
+    assert repo.run("out").ran == ["out"]
+    assert new in repo.read("out")
+
+
+def test_a_function_counts_with_the_variables_that_it_asks_for(repo: Repo) -> None:
+    repo.pipefile(FUNCTION).put("tools.py", "def suffix(): return '!'")
+    repo.run("out")
+    assert repo.run("out", overrides={"SIZE": "2"}).ran == ["out"]
+    assert repo.run("out", overrides={"SIZE": "2"}).ran == []
