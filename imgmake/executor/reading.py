@@ -144,13 +144,25 @@ class Reader:
         for name, value in sorted(arguments.items()):
             if name not in analysis.label_only and not isinstance(rule.build_args.get(name), ImageRule):
                 yield Field("argument", name, value)
+        yield from self._marks(rule, analysis)
         yield from self._image_fields(node, rule, analysis)
         for key, value in sorted(rule.labels.items()):
-            yield Field("label", key, value if self.run.values.names(value) & set(NAMES) else expand(value))
+            yield Field("label", key, self._unmarked(value))
         for secret in sorted(rule.secrets):
             yield Field("secret", secret_id(secret), "")
         for i, option in enumerate(rule.options):
             yield Field("option", str(i), expand(option))
+
+    def _marks(self, rule: ImageRule, analysis: Analysis) -> Iterator[Field]:
+        """Arguments of labels that mix metadata with what was chosen: all of them counts but the metadata's values."""
+        for name in sorted(analysis.label_only):
+            given = rule.build_args.get(name, f"${{{name}}}")
+            if not isinstance(given, ImageRule) and (text := self._unmarked(str(given))) != f"${{{name}}}":
+                yield Field("argument", name, text)
+
+    def _unmarked(self, text: str) -> str:
+        """The text with every value put in, but metadata by its name: its values mark a build and change nothing."""
+        return self.run.values.expand(text, extra={name: f"${{{name}}}" for name in NAMES})
 
     def _image_fields(self, node: Node, rule: ImageRule, analysis: Analysis) -> Iterator[Field]:
         """Content of every image that a rule makes and this build uses."""
@@ -158,7 +170,7 @@ class Reader:
             if isinstance(given, ImageRule):
                 yield Field("image", name, inputs.content(self.run, node, given))
             elif name in rule.contexts:
-                yield self._context_field(rule, name, str(given))
+                yield self._context_field(rule, name, self.run.values.expand(str(given)))
         for use in analysis.images:
             made = self.run.rule_of(use.reference)
             if made is not None and made is not rule:

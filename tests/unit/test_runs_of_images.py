@@ -291,6 +291,38 @@ def test_an_argument_that_reaches_content_counts_and_metadata_in_it_is_judged_at
     assert repo.run("app", overrides={"LEVEL": "2"}).ran == ["app"]
 
 
+@pytest.mark.parametrize(
+    ("rule", "dockerfile"),
+    [
+        ('build_args={"X": f"{LEVEL}-{BUILD_ID}"},', "FROM debian:12\nARG X\nLABEL x=$X\n"),
+        ('labels={"x": f"{LEVEL}-{BUILD_ID}"},', "FROM debian:12\n"),
+        ("", "FROM debian:12\nARG MIXED\nLABEL x=$MIXED\n"),
+    ],
+)
+@pytest.mark.parametrize("level", ['"{}"', 'sh("echo {}")'])
+def test_a_label_that_mixes_metadata_with_a_choice_counts_by_the_choice(
+    repo: Repo, rule: str, dockerfile: str, level: str
+) -> None:
+    pipefile = 'LEVEL = var("LEVEL", %s)\nvar("MIXED", f"{LEVEL}-{BUILD_ID}")\n' + PIPEFILE.replace(
+        "tags", f"{rule}, tags"
+    )
+    repo.pipefile(pipefile % level.format(1)).put("Dockerfile", dockerfile)
+    repo.run("app")
+    repo.clock.tick(5)
+    assert repo.run("app").ran == []
+    assert repo.run("app", overrides={"BUILD_ID": "later"}).ran == []
+    repo.pipefile(pipefile % level.format(2))
+    assert "1-${BUILD_ID} -> 2-${BUILD_ID}" in " ".join(r.text for r in repo.reasons("app"))
+
+
+def test_a_named_context_whose_folder_a_variable_names_counts_by_its_files(repo: Repo) -> None:
+    repo.pipefile('D = var("D", sh("echo lib"))\n' + PIPEFILE.replace("tags", 'contexts={"more": D}, tags'))
+    repo.put("Dockerfile", "FROM debian:12\nCOPY --from=more a /\n").put("lib/a", "1")
+    repo.run("app")
+    repo.put("lib/a", "2")
+    assert "lib" in " ".join(r.text for r in repo.reasons("app"))
+
+
 # --- publishing -----------------------------------------------------------------------------------------------
 
 PUBLISH = PIPEFILE + 'publish("push", image=app, to="registry.test/shop", tags=BUILD_ID)\n'
