@@ -4,7 +4,8 @@ In README.md and docs/, a fenced block is
 
 * ```python: a Pipefile. It must load, and its rules must form a graph. When its first line is ``# Pipefile.py`` it
   also becomes the Pipefile of the page's repository, for the console blocks below it.
-* ```console: lines after ``$`` are run in the page's repository, one shell each; the lines below must be their output.
+* ```console: lines after a prompt (``shop$``) are run in the page's repository, one shell each; the lines below must
+  be their output.
   ``…`` stands for anything within a line, a line that is only ``…`` for any lines; IDs, dates and durations may differ.
 * Any other language, or none, is only read.
 
@@ -112,12 +113,13 @@ def transcript(told: Page, repo: Repo) -> None:
             for command, expected in commands(block.text):
                 printed = repo.run("sh", "-c", f"{SHELL}\n{{ {command}\n}} 2>&1", code=None).out
                 place = f"{told.name}:{block.line}: $ {command}"
-                assert matches(expected, printed), f"{place}\nthe page says:\n{expected}\nprinted:\n{printed}"
+                wrong = f"not printed: {first_wrong(expected, printed)}"
+                assert matches(expected, printed), f"{place}\n{wrong}\nprinted:\n{printed}"
 
 
 def commands(text: str) -> Iterator[tuple[str, str]]:
     """Each command of a console block, with the output below it."""
-    for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+    for part in re.split(r"^\w+\$ ", text, flags=re.MULTILINE)[1:]:
         command, _, output = part.partition("\n")
         yield command, output
 
@@ -143,12 +145,26 @@ def matches(expected: str, printed: str) -> bool:
     >>> matches("2 ran, 0.3 s", "2 ran, 12.9 s"), matches("a\\n…\\nd", "a\\nb\\nc\\nd"), matches("a… b", "ax c")
     (True, True, False)
     """
+    return re.fullmatch("".join(wanted(expected)), given(printed)) is not None
+
+
+def first_wrong(expected: str, printed: str) -> str:
+    """The first line of the page that nothing printed matches."""
+    patterns = wanted(expected)
+    fit = next(n for n in range(len(patterns), -1, -1) if re.match("".join(patterns[:n]), given(printed)))
+    return [*steady(expected).splitlines(), "(the end)"][fit]
+
+
+def wanted(expected: str) -> list[str]:
     any_lines, any_text = r"(?:.*\n)*?", ".*"
-    wanted = [
+    return [
         any_lines if line.strip() == "…" else re.escape(line).replace("…", any_text) + r"\n"
         for line in steady(expected).splitlines()
     ]
-    return re.fullmatch("".join(wanted), steady(printed) + "\n" if printed.strip() else "") is not None
+
+
+def given(printed: str) -> str:
+    return steady(printed) + "\n" if printed.strip() else ""
 
 
 def test_links_lead_somewhere() -> None:
