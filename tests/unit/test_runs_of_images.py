@@ -304,7 +304,7 @@ def test_a_label_that_mixes_metadata_with_a_choice_counts_by_the_choice(
     repo: Repo, rule: str, dockerfile: str, level: str
 ) -> None:
     pipefile = 'LEVEL = var("LEVEL", %s)\nvar("MIXED", f"{LEVEL}-{BUILD_ID}")\n' + PIPEFILE.replace(
-        "tags", f"{rule}, tags"
+        "tags", f"{rule} tags"
     )
     repo.pipefile(pipefile % level.format(1)).put("Dockerfile", dockerfile)
     repo.run("app")
