@@ -70,7 +70,7 @@ def judge_file(
     reasons += [Reason(f"{name} is missing", "missing") for name in missing]
     if unfinished:
         reasons.append(Reason("its last run did not finish", "interrupted"))
-    reasons += [Reason(f"phony prerequisite {name} ran", "phony") for name in phonies]
+    reasons += [Reason(f"the phony {name} that it needs always runs", "prerequisite") for name in phonies]
     reasons += wish.what_if(fields)
     if record is None:
         reasons += [Reason(f"{name} is newer", "changed") for name in newer if not missing]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
+import shlex
 from collections.abc import Mapping, Sequence
 
 from imgmake.commands.base import View
@@ -10,7 +12,7 @@ from imgmake.executor import inputs
 from imgmake.executor.run import Judgement, Run, targets_of
 from imgmake.freshness import judge_check, judge_file, judge_phony
 from imgmake.graph import Node
-from imgmake.model import CheckRule, Field, FileRule, PhonyRule, Verdict
+from imgmake.model import CheckRule, Field, FileRule, PhonyRule, Rule, Verdict
 from imgmake.ports import Output, Record
 
 
@@ -19,6 +21,7 @@ class Recipes:
 
     def __init__(self, run: Run) -> None:
         self._run = run
+        self._shown: set[str] = set()  # folders that a dry run has told how to make
 
     # --- judging --------------------------------------------------------------------------------------------
 
@@ -84,7 +87,15 @@ class Recipes:
 
     def lines(self, node: Node, _judgement: Judgement) -> tuple[str, ...]:
         view = self._view(node, showing=True)
-        return tuple(step.show(view) for step in self._run.recipe(node.rule))
+        return (*self._folders(node.rule), *(step.show(view) for step in self._run.recipe(node.rule)))
+
+    def _folders(self, rule: Rule) -> Sequence[str]:
+        """What makes the folders that targets lack, once for each, so that the lines work when they are pasted."""
+        made = rule.targets if isinstance(rule, FileRule) else ()
+        parents = dict.fromkeys(posixpath.dirname(path) for path in made)
+        lacking = [p for p in parents if p and p not in self._shown and self._run.world.sources.stat(p) is None]
+        self._shown.update(lacking)
+        return [f"mkdir -p {shlex.join(lacking)}"] if lacking else []
 
     def settle(self, node: Node, judgement: Judgement) -> None:
         """Up to date without a record (make's rule): from now on the content is known."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -342,3 +343,23 @@ def test_a_function_counts_with_the_variables_that_it_asks_for(repo: Repo) -> No
     repo.run("out")
     assert repo.run("out", overrides={"SIZE": "2"}).ran == ["out"]
     assert repo.run("out", overrides={"SIZE": "2"}).ran == []
+
+
+def test_the_lines_of_a_dry_run_make_the_folders_that_are_not_there(repo: Repo) -> None:
+    repo.pipefile(
+        'file("a/b/c", sh("touch $out"))\nfile("a/b/d", sh("touch $out"))\n'
+        'check("t/x", "a/b/c", sh("true"))\nphony("all", "a/b/c", "a/b/d", "t/x")'
+    )
+    lines = {name: prospect.lines for name, prospect in repo.forecast("all").items()}
+    assert lines["a/b/c"][0] == "mkdir -p a/b"
+    assert len(lines["a/b/d"]) == len(lines["t/x"]) == 1
+    subprocess.run(["sh", "-e"], input="\n".join(sum(lines.values(), ())), cwd=repo.path, text=True, check=True)
+    assert (repo.path / "a/b/d").exists()
+
+
+def test_a_phony_prerequisite_is_told_as_the_reason(repo: Repo) -> None:
+    repo.pipefile('phony("prep", sh("true"))\nfile("out", "prep", sh("touch $out"))')
+    repo.run("out")
+    assert [(r.text, r.code) for r in repo.reasons("out")] == [
+        ("the phony prep that it needs always runs", "prerequisite")
+    ]
