@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from imgmake import metadata
 from imgmake.errors import EngineUnavailable, ImgmakeError
 from imgmake.executor.judge import Judge
-from imgmake.executor.run import Run
+from imgmake.executor.run import FINGERPRINT, Run
 from imgmake.graph import Node
 from imgmake.model import ImageRule, PublishRule
 
@@ -86,8 +86,9 @@ class BuildIds:
             for node in self._asked():
                 assert isinstance(node.rule, ImageRule)
                 for tag in node.rule.tags:
-                    name = self._run.values.expand(tag, extra={"BUILD_ID": build_id})
-                    if "${BUILD_ID}" in tag and engine.image(name) is not None:
+                    known = {"BUILD_ID": build_id, "FINGERPRINT": FINGERPRINT}
+                    name = self._run.values.expand(tag, extra=known) if "${BUILD_ID}" in tag else FINGERPRINT
+                    if FINGERPRINT not in name and engine.image(name) is not None:
                         return True
         except EngineUnavailable:
             return False

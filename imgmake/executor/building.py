@@ -156,7 +156,7 @@ class Building:
             dockerfile=dockerfile.pin(reading.text, reading.analysis, pins) if pins else reading.text,
             dockerfile_name=dockerfile_path(rule),
             stage=expand(rule.stage) if rule.stage else None,
-            build_args=self._arguments(reading),
+            build_args=self._arguments(rule, reading),
             platform=node.platform,
             labels={key: expand(value) for key, value in rule.labels.items()},
             secrets=dict(self._secret(rule, secret) for secret in rule.secrets),
@@ -166,8 +166,9 @@ class Building:
             tags=tags,
         )
 
-    def _arguments(self, reading: Reading) -> Mapping[str, str]:
-        found = dict(reading.arguments)
+    def _arguments(self, rule: ImageRule, reading: Reading) -> Mapping[str, str]:
+        images = {name: given for name, given in rule.build_args.items() if isinstance(given, ImageRule)}
+        found = {n: self._run.first_tag(images[n]) if n in images else v for n, v in reading.arguments.items()}
         if "FINGERPRINT" in reading.analysis.label_only:
             found["FINGERPRINT"] = digest(reading.fields)
         return found
@@ -181,7 +182,7 @@ class Building:
 
     def _named_context(self, rule: ImageRule, given: object) -> str:
         if isinstance(given, ImageRule):
-            return f"docker-image://{self._run.values.expand(given.tags[0])}"  # buildx resolves names, not IDs
+            return f"docker-image://{self._run.first_tag(given)}"  # buildx resolves names, not IDs
         text = self._run.values.expand(str(given))
         return text if "://" in text else str(self._run.path(join(rule.base, text)))
 
@@ -197,7 +198,7 @@ class Building:
         labels, remove = stamp.labels(
             metadata=metadata,
             title=rule.target,
-            base_name=base or "",
+            base_name=self._base_name(base),
             base_digest=_digest_of(bases[base]) if base is not None and base in bases else "",
             taken=taken,
         )
@@ -215,6 +216,10 @@ class Building:
         )
         sealed = run.world.engine().relabel(image, labels={**labels, stamp.LABEL: seal.to_label()}, remove=remove)
         return sealed, seal
+
+    def _base_name(self, base: str | None) -> str:
+        made = self._run.rule_of(base) if base else None
+        return (base or "") if made is None else self._run.first_tag(made)
 
     def _metadata(self, reading: Reading) -> Mapping[str, str]:
         used = {name for name in NAMES if name in reading.arguments and name != "FINGERPRINT"}

@@ -93,7 +93,8 @@ class Reader:
     def _arguments(self, rule: ImageRule, expand: Callable[[str], str]) -> Mapping[str, str]:
         declared = dockerfile.declared(_parse(self._dockerfile(rule), dockerfile_path(rule)))
         known = (name for name in self.run.passable() if name in declared)
-        return candidate_arguments(rule, known, expand, lambda image: expand(image.tags[0]))
+        # An image is passed by a name of its own, so that FROM finds its rule whatever the BUILD_ID is.
+        return candidate_arguments(rule, known, expand, lambda image: self.run.template(image.tags[0]))
 
     def _counting(self, rule: ImageRule, arguments: Mapping[str, str]) -> frozenset[str]:
         """Arguments whose value was chosen, so that it counts in a label too; metadata only marks the build."""

@@ -24,6 +24,7 @@ ABSENT = ""  # the content of an image that the engine does not hold: unknown, s
 
 
 BUILD_ID = "${BUILD_ID}"
+FINGERPRINT = "${FINGERPRINT}"
 
 
 class BuildIdSource(Protocol):
@@ -161,6 +162,12 @@ class Run:
         image = self.external(self.values.expand(str(what)))
         return image.id if image else None
 
+    def first_tag(self, rule: ImageRule) -> str:
+        """The name of a rule's image in this run; its fingerprint stays a name until the image is known."""
+        found = self.images.get(self.image_node(rule))
+        seal = found[1] if found else None
+        return self.values.expand(rule.tags[0], extra={"FINGERPRINT": seal.fingerprint[:12] if seal else FINGERPRINT})
+
     # --- views ----------------------------------------------------------------------------------------------
 
     def view(
@@ -193,7 +200,7 @@ class Run:
             found = None if showing else self.image_id(what, node.platform)
             if found is not None:
                 return found
-            return self.values.expand(what.tags[0] if isinstance(what, ImageRule) else what)
+            return self.first_tag(what) if isinstance(what, ImageRule) else self.values.expand(what)
 
         return name
 

@@ -407,3 +407,33 @@ def test_an_image_may_copy_a_file_that_holds_the_build_id(repo: Repo) -> None:
     assert repo.run("app", overrides={"BUILD_ID": "x"}).ran == []
     assert repo.put("in", "2").run("app").ran == ["app", "v.txt"]
     assert f"shop:{repo.read('v.txt').strip()}" in engine(repo).names
+
+
+def test_a_rule_as_a_build_argument_is_the_base_by_content(repo: Repo) -> None:
+    repo.pipefile(PIPEFILE + 'image("child", tags=f"kid:{BUILD_ID}", dockerfile="kid", build_args={"BASE": app})\n')
+    repo.put("kid", "ARG BASE\nFROM $BASE\nARG BASE\nRUN echo $BASE\n")
+    assert repo.run("child").ran == ["app", "child"]
+    build_id = only_build_id(repo)
+    assert image_of(repo, f"kid:{build_id}").labels["org.opencontainers.image.base.name"] == f"shop:{build_id}"
+    assert repo.builder.requests[-1].build_args == {"BASE": f"shop:{build_id}"}
+    assert repo.reasons("child") == []
+    assert repo.run("child").ran == []
+    assert repo.run("child", overrides={"BUILD_ID": "later"}).ran == []
+    repo.put("app.txt", "2")
+    assert repo.run("child").ran == ["app", "child"]
+
+
+@pytest.mark.parametrize("tag", ["shop:{FINGERPRINT}", "shop:{BUILD_ID}-{FINGERPRINT}"])
+def test_a_tag_may_hold_the_fingerprint(repo: Repo, tag: str) -> None:
+    more = 'image("kid", tags="kid:1", dockerfile="kid.df", build_args={"BASE": app})\nphony("t", tag(app, "shop:t"))\n'
+    repo.pipefile(f'app = image("app", tags=f"{tag}")\n{more}').put("kid.df", "ARG BASE\nFROM $BASE\n")
+    assert repo.run("kid").ran == ["app", "kid"]
+    assert repo.run("kid").ran == []
+    (name,) = [name for name in engine(repo).names if name.startswith("shop:")]
+    seal = stamp.read(image_of(repo, name))
+    assert seal is not None
+    assert seal.fingerprint[:12] in name
+    assert repo.run("t").failed == []
+    repo.put("app.txt", "2")
+    assert repo.forecast("kid", "t")["app"].lines
+    assert repo.run("kid").ran == ["app", "kid"]
