@@ -200,8 +200,8 @@ def _pattern(draft: _Draft, node: graph.Node, name: str, why: str, order_only: b
     made = [r for t, r in draft.targets.items() if r is not node.rule and any(draft.look.matches(p, t) for p in taken)]
     for rule in made:
         if picks_names or isinstance(rule, FileRule):
-            weak = Edge(node.id, rule.target, f"{why} {name!r}", order_only)
-            (draft.firm if picks_names else draft.weak).append(weak)
+            edge = Edge(node.id, rule.target, f"{why} {name!r}", order_only)
+            (draft.firm if picks_names else draft.weak).append(edge)
     if picks_names and not made and not draft.look.glob(name):
         draft.errors.append(_nothing(draft, node.rule, name))
     if not order_only:
@@ -220,11 +220,7 @@ def _path(
     draft: _Draft, node: graph.Node, part: str, name: str, order_only: bool, files: list[str], folders: list[str]
 ) -> None:
     kind = draft.look.kind(name)
-    inside = [
-        rule
-        for target, rule in draft.targets.items()
-        if isinstance(rule, FileRule) and rule is not node.rule and target.startswith(f"{name}/" if name else "")
-    ]
+    inside = _made_inside(draft, node, name)
     if kind == "folder" or (part.endswith("/") and inside):
         draft.weak += [Edge(node.id, rule.target, f"written {part!r}", order_only) for rule in inside]
         if not order_only:
@@ -241,9 +237,14 @@ def _path(
         files.append(name)
 
 
+def _made_inside(draft: _Draft, node: graph.Node, folder: str) -> list[FileRule]:
+    """Other rules that make a file below the folder."""
+    made = [(t, r) for t, r in draft.targets.items() if isinstance(r, FileRule) and r is not node.rule]
+    return [rule for target, rule in made if target.startswith(f"{folder}/" if folder else "")]
+
+
 def _neighbours(look: Look, name: str) -> Sequence[str]:
-    folder = name.rpartition("/")[0]
-    return look.glob(f"{folder}/*" if folder else "*")
+    return look.glob("/".join([*name.split("/")[:-1], "*"]))
 
 
 def _did_you_mean(name: str, known: Collection[str]) -> str:
@@ -268,7 +269,7 @@ def _inferred(draft: _Draft, node: graph.Node) -> None:
 
 
 def _command_reads(draft: _Draft, node: graph.Node, command: Action) -> None:
-    files = list(draft.inputs[node.id].files)
+    files, folders = list(draft.inputs[node.id].files), list(draft.inputs[node.id].folders)
     for read in command.reads():
         if isinstance(read.what, ImageRule):
             draft.edge(node.id, read.what, read.why, platform=node.platform)
@@ -276,15 +277,19 @@ def _command_reads(draft: _Draft, node: graph.Node, command: Action) -> None:
             if (rule := draft.tags.get(_normal(read.what))) is not None:
                 draft.edge(node.id, rule, read.why, platform=node.platform)
         else:
-            _file_read(draft, node, join(node.rule.base, read.what), read.why, files)
+            _file_read(draft, node, join(node.rule.base, read.what), read.why, files, folders)
     old = draft.inputs[node.id]
-    draft.inputs[node.id] = graph.Inputs(tuple(dict.fromkeys(files)), old.folders, old.patterns)
+    draft.inputs[node.id] = graph.Inputs(tuple(dict.fromkeys(files)), tuple(dict.fromkeys(folders)), old.patterns)
 
 
-def _file_read(draft: _Draft, node: graph.Node, name: str, why: str, files: list[str]) -> None:
-    made = draft.targets.get(name)
+def _file_read(draft: _Draft, node: graph.Node, name: str, why: str, files: list[str], folders: list[str]) -> None:
+    made, inside = draft.targets.get(name), _made_inside(draft, node, name)
     if isinstance(made, FileRule) and made is not node.rule:
         draft.edge(node.id, made, why)
+    elif inside or draft.look.kind(name) == "folder":
+        draft.weak += [Edge(node.id, rule.target, why) for rule in inside]
+        folders.append(name)
+        return
     elif draft.look.kind(name) is None:
         draft.problems[node.id] = GraphError(
             f"{node.rule.target!r} reads {name!r} ({why}): there is no such file, and no rule makes it",
@@ -325,12 +330,10 @@ def _names(draft: _Draft, rule: Rule, image: ImageRule) -> bool:
 
 
 def _image_reads(draft: _Draft, node: graph.Node, rule: ImageRule) -> None:
-    for name, given in rule.build_args.items():
-        if isinstance(given, ImageRule):
-            draft.edge(node.id, given, f"build_args {name}", platform=node.platform)
-    for name, given in rule.contexts.items():
-        if isinstance(given, ImageRule):
-            draft.edge(node.id, given, f"contexts {name}", platform=node.platform)
+    for word, given in (("build_args", rule.build_args), ("contexts", rule.contexts)):
+        for name, image in given.items():
+            if isinstance(image, ImageRule):
+                draft.edge(node.id, image, f"{word} {name}", platform=node.platform)
     for secret in rule.secrets:
         if (path := secret_path(secret)) is not None and join(rule.base, path) in draft.targets:
             draft.edge(node.id, draft.targets[join(rule.base, path)], "secret")

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from imgmake import inference, metadata
 from imgmake.app.options import Options
 from imgmake.app.wiring import Engines, Looks, load, starter, wish, world
-from imgmake.commands.base import as_action
+from imgmake.commands.base import Action, as_action
 from imgmake.errors import CommandFailed, EngineUnavailable, GraphError, ImgmakeError, UsageError, raise_all
 from imgmake.executor import Executor, Run, Settings, World
 from imgmake.graph import Memory, Node
+from imgmake.imagerule import join as join_path
 from imgmake.model import Command, Edge, FileRule, ImageRule, Outcome, Pipeline, Rule, Verdict
 from imgmake.ports import Output, Reporter
 from imgmake.state import lock, open_state
@@ -119,7 +120,15 @@ class Session:
             return ()
         made = {edge.prerequisite for edge in self.run.graph.edges[name]}
         paths = [*inputs.files, *(f"{folder}/" for folder in inputs.folders), *inputs.patterns]
-        return tuple(Edge(name, path, "written") for path in paths if path not in made)
+        why = self._inferred_files(self.node(name).rule)
+        return tuple(Edge(name, path, why.get(path.rstrip("/"), "written")) for path in paths if path not in made)
+
+    def _inferred_files(self, rule: Rule) -> Mapping[str, str]:
+        """Paths that a command reads and that nobody wrote, each with why."""
+        reads = [read for step in rule.recipe if isinstance(step, Action) for read in step.reads()]
+        found = {join_path(rule.base, r.what): r.why for r in reads if r.kind == "file" and isinstance(r.what, str)}
+        written = {join_path(rule.base, part) for part in rule.parts if isinstance(part, str)}
+        return {path: why for path, why in found.items() if path not in written}
 
     def clean(self, names: Iterable[str]) -> list[str]:
         """Remove what the rules made; only files that rules with a recipe name, and images with a stamp of ours.

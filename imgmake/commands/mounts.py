@@ -30,6 +30,12 @@ class Mounted(Frozen):
         """Whether the Pipefile's own folder is what is mounted."""
         return self.kind == "path" and posixpath.normpath(self.source) == "."
 
+    @property
+    def reads(self) -> bool:
+        """Whether all that it shows is input: a path below the Pipefile's folder that nothing writes through it."""
+        path = posixpath.normpath(self.source) if self.kind == "path" else "."
+        return self.read_only and path != "." and "$" not in path and not path.startswith(("/", "~", ".."))
+
     def field(self) -> Field:
         return Field("mount", self.target, f"{self.kind} {words.name_of(self.source)}{':ro' * self.read_only}")
 

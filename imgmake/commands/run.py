@@ -47,6 +47,7 @@ class Run(Action):
         given = [value for _, value in self.env if isinstance(value, ImageRule)]
         own = [Read("image", self.image, "run")]
         own += [Read("image", source, "run mounts") for source in mounted]
+        own += [Read("file", m.source, "run mounts") for m in self._all_mounts() if m.reads]
         own += [Read("image", value, "run env") for value in given]
         beside = (
             Read(r.kind, r.what, f"run services {name}") for name, service in self.services for r in service.reads()
@@ -54,8 +55,8 @@ class Run(Action):
         return (*own, *beside)
 
     def names_inputs(self) -> bool:
-        """A mounted path or volume may hold anything, so only what is in images is said."""
-        own = all(mount.kind == "image" for mount in self._all_mounts())
+        """What is in images or mounted read-only is said; a volume, or a path that is also written, holds anything."""
+        own = all(mount.kind == "image" or mount.reads for mount in self._all_mounts())
         return own and all(service.names_inputs() for _, service in self.services)
 
     def fields(self, view: View) -> tuple[Field, ...]:

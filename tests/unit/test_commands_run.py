@@ -199,7 +199,9 @@ def test_every_argument_counts(other: Run) -> None:
 def test_whether_it_says_all_that_it_reads() -> None:
     assert run("a").names_inputs()
     assert run("a", mounts={CONFIG: "/c"}).names_inputs()
-    assert not run("a", mounts={"src": "/s:ro"}).names_inputs()
+    assert run("a", mounts={"src": "/s:ro"}).names_inputs()
+    assert not run("a", mounts={"src": "/s"}).names_inputs()
+    assert not run("a", mounts={".": "/s:ro"}).names_inputs()
     assert not run("a", options="-v cache:/c").names_inputs()
     assert not run("a", services={"b": run("b", mounts={".": "/p"})}).names_inputs()
 

@@ -184,3 +184,22 @@ def test_edges_say_whether_they_only_order(repo: Repo) -> None:
     repo.pipefile('phony("a", sh("true"))\nfile("b", sh("true"), after=["a"])\n')
     with repo.session() as (session, _):
         assert session.run.graph.edges["b"] == (Edge("b", "a", "after", True),)
+
+
+@pytest.mark.parametrize("mounts", ["mounts={'src': '/s:ro'}", "options='-v ./src:/s:ro'"])
+def test_what_a_run_mounts_read_only_is_read(repo: Repo, mounts: str) -> None:
+    made = 'file("src/gen.c", sh("touch $out"))\n'
+    repo.pipefile(f'{made}check("t", run("debian:12", "ls /s", {mounts}))').put("src/a.c", "")
+    assert edges(repo, "t") == {"src/gen.c": "run mounts"}
+    with repo.session() as (session, _):
+        assert session.run.graph.inputs["t"].folders == ("src",)
+
+
+def test_a_file_that_a_run_mounts_read_only_is_read(repo: Repo) -> None:
+    repo.pipefile('file("c.yml", sh("touch $out"))\ncheck("t", run("debian:12", "ls", mounts={"c.yml": "/c:ro"}))')
+    assert edges(repo, "t") == {"c.yml": "run mounts"}
+
+
+def test_the_folder_that_a_run_writes_is_not_read(repo: Repo) -> None:
+    repo.pipefile('file("o/a", sh("touch $out"))\nfile("o/b", run("debian:12", "x", mounts={"o": "/o"}))')
+    assert edges(repo, "o/b") == {}

@@ -363,3 +363,15 @@ def test_a_phony_prerequisite_is_told_as_the_reason(repo: Repo) -> None:
     assert [(r.text, r.code) for r in repo.reasons("out")] == [
         ("the phony prep that it needs always runs", "prerequisite")
     ]
+
+
+def test_a_change_in_what_a_run_mounts_read_only_counts(repo: Repo) -> None:
+    repo.pipefile('check("t", run("debian:12", "ls /s", mounts={"src": "/s:ro"}))').put("src/a", "1")
+    assert repo.engine is not None
+    repo.engine.commit_image("debian:12")
+    assert repo.run("t").ran == ["t"]
+    assert repo.run("t").ran == []
+    repo.put("src/b", "2")
+    with repo.session() as (session, _):
+        assert [(edge.prerequisite, edge.why) for edge in session.file_edges("t")] == [("src/", "run mounts")]
+    assert repo.run("t").ran == ["t"]
