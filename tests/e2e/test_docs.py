@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import pytest
 
+import imgmake
 from tests.e2e.kit import ROOT, SHOP, Repo, repository
 
 PAGES = ["README.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md"))]
@@ -165,6 +166,16 @@ def wanted(expected: str) -> list[str]:
 
 def given(printed: str) -> str:
     return steady(printed) + "\n" if printed.strip() else ""
+
+
+def test_every_option_has_its_place(tmp_path: Path) -> None:
+    told = set(re.findall(r"--[a-z-]+", small(tmp_path / "sample").imgmake("--help").out)) - {"--show-completion"}
+    assert told <= set(re.findall(r"--[a-z-]+", page("docs/command-line.md").text))
+
+
+def test_every_name_that_a_pipefile_imports_has_its_place() -> None:
+    words = set(re.findall(r"\w+", page("docs/pipefile.md").text))
+    assert set(imgmake.__all__) <= words
 
 
 def test_links_lead_somewhere() -> None:
