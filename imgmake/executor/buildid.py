@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from imgmake import metadata
 from imgmake.errors import EngineUnavailable, ImgmakeError
 from imgmake.executor.judge import Judge
 from imgmake.executor.run import FINGERPRINT, Run
 from imgmake.graph import Node
+from imgmake.imagerule import platforms
 from imgmake.model import ImageRule, PublishRule
+from imgmake.ports import Image
+from imgmake.stamp import Stamp
 
 
 class BuildIds:
@@ -20,6 +23,7 @@ class BuildIds:
         self._judge = judge
         self.decided: str | None = None
         self.how = ""
+        self._remote: Mapping[str, Mapping[str, float]] = {}
 
     def get(self) -> str:
         """The BUILD_ID of this run."""
@@ -38,7 +42,8 @@ class BuildIds:
             self._run.world.reporter.note(f"BUILD_ID {self._run.settings.build_id} ({came})")
 
     def _decide(self) -> tuple[str, str]:
-        known = [self._known(node) for node in self._asked()]
+        self._remote = dict(self._held_remotely())
+        known = [*(self._known(node) for node in self._asked()), *self._remote.values()]
         if known and all(known):
             kept = metadata.shared([found for found in known if found])
             if kept is not None:
@@ -47,8 +52,26 @@ class BuildIds:
 
     def _asked(self) -> list[Node]:
         """The images among what was asked; where none is (`imgmake metadata`), those of the default goal."""
-        asked = self._images(self._run.wanted) or self._images(self._run.usual)
-        return [node for node in asked if node.id not in self._run.pinned]
+        apart = {*self._run.pinned, *self._remote}
+        asked = self._images(self._run.graph.closure(self._run.goals, lambda name: name not in apart))
+        usual = () if asked or self._remote else self._images(self._run.usual)
+        return [node for node in asked or usual if node.id not in self._run.pinned]
+
+    def _held_remotely(self) -> Iterator[tuple[str, Mapping[str, float]]]:
+        """Publish rules of which the registry has all, with its BUILD_IDs: their images need not be here."""
+        for name in self._run.wanted:
+            node = self._run.node(name)
+            if isinstance(node.rule, PublishRule) and not all(self._fresh(image) for image in self._published_by(node)):
+                try:
+                    found = self._judge.publishing.build_ids(node)
+                except ImgmakeError:
+                    found = {}
+                if found:
+                    yield name, found
+
+    def _published_by(self, node: Node) -> Iterator[Node]:
+        nodes = (self._run.node(name) for name in self._run.graph.prerequisites(node.id))
+        return (one for one in nodes if isinstance(one.rule, ImageRule))
 
     def _images(self, names: Collection[str]) -> list[Node]:
         nodes = [self._run.node(name) for name in self._run.graph.order if name in names]
@@ -56,14 +79,20 @@ class BuildIds:
 
     def _known(self, node: Node) -> Mapping[str, float] | None:
         """BUILD_IDs of an up-to-date image, here or in the registry that it is published to; None when stale."""
-        settled = self._run.images.get(node.id) if node.id in self._run.settled else None
-        if settled is None:
-            forecast = self._judge.forecast(node)
-            if forecast.stale or not forecast.judgement.detail:
-                return self._published(node)
-            settled = forecast.judgement.detail.fresh
+        assert isinstance(node.rule, ImageRule)
+        found = [self._fresh(self._run.node(name)) for name, _ in platforms(node.rule, self._run.native)]
+        settled = self._fresh(node)
+        if settled is None or not all(found):
+            return self._published(node)
         image, seal = settled
         return self._judge.images.build_ids(node, image, seal) if seal else {}
+
+    def _fresh(self, node: Node) -> tuple[Image, Stamp | None] | None:
+        """The up-to-date image of a node, one platform's, if the engine has it."""
+        if node.id in self._run.settled and node.id in self._run.images:
+            return self._run.images[node.id]
+        forecast = self._judge.forecast(node)
+        return forecast.judgement.detail.fresh if not forecast.stale and forecast.judgement.detail else None
 
     def _published(self, node: Node) -> Mapping[str, float] | None:
         for name in self._run.wanted:

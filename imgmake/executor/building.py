@@ -73,6 +73,7 @@ class Building:
         if image is None:
             raise BuildError(f"{builder.name} says that it built {short(built)}, which the engine does not have")
         with run.signals.lock:
+            self._guard(node, tags)  # once more: another imgmake may have set them meanwhile
             sealed, seal = self._stamp(node, rule, reading, image, bases)
             for tag in tags:
                 engine.tag(sealed.id, tag)

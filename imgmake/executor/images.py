@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from imgmake import freshness, stamp
 from imgmake.errors import EngineUnavailable, Refused
 from imgmake.executor.reading import Reader, Reading
-from imgmake.executor.run import Judgement, Run
+from imgmake.executor.run import BUILD_ID, FINGERPRINT, Judgement, Run
 from imgmake.fingerprint import differences, digest
 from imgmake.freshness import FORCED, Candidate, judge_image
 from imgmake.graph import Node
@@ -209,7 +210,14 @@ class Images:
                 )
 
     def _holds_build_id(self, rule: ImageRule, tag: str) -> bool:
-        return any("${BUILD_ID}" in t and match_build_id(self._run.template(t), tag) for t in rule.tags)
+        templates = [self._run.template(t) for t in rule.tags if "${BUILD_ID}" in t]
+        return not self._fixed(rule, tag) and any(match_build_id(template, tag) for template in templates)
+
+    def _fixed(self, rule: ImageRule, tag: str) -> bool:
+        """Whether the rule names this very tag without a BUILD_ID, as ``latest`` beside one."""
+        known = {"FINGERPRINT": FINGERPRINT}
+        names = [_spelt(self._run.values.expand(t, extra=known)) for t in rule.tags if BUILD_ID not in t]
+        return normalise(tag) in names or any(_fits(name, normalise(tag)) for name in names)
 
     def settle(self, node: Node, judgement: Judgement) -> tuple[str, ...]:
         """The image is up to date: give it the present tags, remember it. Returns the tags that were set."""
@@ -263,30 +271,58 @@ class Images:
         assert isinstance(rule, ImageRule)
         times = self._run.world.state.builds(image.id)
         known = [self._run.template(tag) for tag in rule.tags]
-        found = {b for tag in image.tags for template in known if (b := match_build_id(template, tag)) is not None}
+        names = [tag for tag in image.tags if not self._fixed(rule, tag)]
+        found = {b for tag in names for template in known if (b := match_build_id(template, tag)) is not None}
         own = seal.metadata.get("BUILD_ID")
-        if not found and own:
+        if not found and own and not self._held_by_another(rule, own, image):
             found = {own}
         return {name: times.get(name, seal.time if name == own else 0.0) for name in found}
+
+    def _held_by_another(self, rule: ImageRule, build_id: str, image: Image) -> bool:
+        """Whether another image bears the tag of this BUILD_ID: a clone may have built at the same second."""
+        known = {"BUILD_ID": build_id, "FINGERPRINT": "x"}
+        names = (self._run.values.expand(tag, extra=known) for tag in rule.tags if "${BUILD_ID}" in tag)
+        holders = (self._run.world.engine().image(name) for name in names)
+        return any(holder is not None and holder.id != image.id for holder in holders)
 
     def under_build_id(self, node: Node) -> Stamped | None:
         """The image that bears this rule's tag with the present BUILD_ID, if the engine has one."""
         rule = node.rule
         assert isinstance(rule, ImageRule)
-        for tag in rule.tags:
-            if "${BUILD_ID}" in tag:
-                try:
-                    image = self._run.world.engine().image(self._run.values.expand(tag))
-                except EngineUnavailable:
-                    return None
+        try:
+            if node.id != rule.target:
+                return self._other_platform(node, rule)
+            for tag in rule.tags:
+                name = self._run.values.expand(tag, extra={"FINGERPRINT": ""}) if BUILD_ID in tag else ""
+                image = self._run.world.engine().image(name) if name and "FINGERPRINT" not in tag else None
                 if image is not None:
                     return image, stamp.read(image) or Stamp(fingerprint="", content=image.id)
+        except EngineUnavailable:
+            return None
         return None
+
+    def _other_platform(self, node: Node, rule: ImageRule) -> Stamped | None:
+        """Another platform's image bears no tag of its own: the records tell under which BUILD_IDs it went."""
+        build_id = self._run.build_id_if_known()
+        found = self._candidates(node, rule)
+        return next((one for one in found if build_id in self._run.world.state.builds(one[0].id)), None)
 
 
 def _familiar_in(tag: str, names: set[str]) -> str | None:
     wanted = normalise(tag)
     return next((name for name in names if normalise(name) == wanted), None)
+
+
+def _spelt(name: str) -> str:
+    mark = "zzfingerprintzz"
+    return normalise(name.replace(FINGERPRINT, mark)).replace(mark, FINGERPRINT)
+
+
+def _fits(name: str, tag: str) -> bool:
+    """Whether a tag is `name` with some fingerprint in it."""
+    return FINGERPRINT in name and bool(
+        re.fullmatch(re.escape(name).replace(re.escape(FINGERPRINT), "[0-9a-f]{12}"), tag)
+    )
 
 
 def groups(fields: Iterable[Field]) -> dict[str, str]:

@@ -152,7 +152,8 @@ class Loop:
         """An image under a given BUILD_ID is taken as it is; when the source has moved on, that is said."""
         forecast = self._judge.forecast(node)
         fresh = forecast.judgement.detail.fresh if forecast.judgement.detail else None
-        if fresh is None or fresh[0].id != self._run.images[node.id][0].id:
+        taken = self._run.images[node.id][1]
+        if fresh is None or taken is None or fresh[1].fingerprint != taken.fingerprint:
             self._run.world.reporter.note(f"{node.id}: the image under this BUILD_ID is taken; its source has moved on")
         return Judgement(Verdict((), "taken under the given BUILD_ID"))
 

@@ -10,7 +10,7 @@ from imgmake import stamp, versions
 from imgmake.errors import Refused, SourceError
 from imgmake.executor.origins import Origins
 from imgmake.executor.reading import Reader
-from imgmake.executor.run import Judgement, Run
+from imgmake.executor.run import BUILD_ID, Judgement, Run
 from imgmake.freshness import FORCED, short
 from imgmake.graph import Node
 from imgmake.imagerule import platforms
@@ -92,14 +92,27 @@ class Publishing:
         """A tag that holds a BUILD_ID never moves, in a registry either."""
         if self._run.settings.wish.always:
             return
+        fixed = self._fixed(rule)
         for reference in missing:
             remote = held[reference]
-            if remote is not None and self._build_id(rule, reference):
+            if remote is not None and reference not in fixed and self._build_id(rule, reference):
                 raise Refused(
                     f"{reference} holds another image ({short(remote.digest)}): a tag with a BUILD_ID never moves",
                     place=rule.place,
                     hint="publish under another BUILD_ID, or with -B over it",
                 )
+
+    def _fixed(self, rule: PublishRule) -> frozenset[str]:
+        """References that the rule asks for without a BUILD_ID, as ``latest`` beside one: these may move."""
+        found: list[str] = []
+        for to, tag in itertools.product(rule.to, rule.tags):
+            repository = self._run.values.expand_known(to)
+            if isinstance(tag, Semver):
+                names = self._semver(repository, tag) if BUILD_ID not in tag.version + tag.suffix else ()
+            else:
+                names = () if BUILD_ID in tag else (self._run.values.expand(tag),)
+            found += [f"{repository}:{name}" for name in names]
+        return frozenset(found)
 
     def _build_id(self, rule: PublishRule, reference: str) -> str | None:
         templates = [
@@ -151,10 +164,11 @@ class Publishing:
 
     def _builds(self, rule: PublishRule) -> Iterator[tuple[str, Remote]]:
         """What the newest BUILD_ID tags of the rule's repositories hold."""
-        registry = self._run.world.registry()
+        registry, fixed = self._run.world.registry(), self._fixed(rule)
         for to in rule.to:
             repository = self._run.values.expand(to)
-            tags = [(b, tag) for tag in registry.tags(repository) if (b := self._build_id(rule, f"{repository}:{tag}"))]
+            names = [tag for tag in registry.tags(repository) if f"{repository}:{tag}" not in fixed]
+            tags = [(b, tag) for tag in names if (b := self._build_id(rule, f"{repository}:{tag}"))]
             tags.sort(key=lambda pair: timestamp_of(pair[0]) or 0.0, reverse=True)
             for build_id, tag in tags[:_SEARCHED]:
                 if (remote := registry.resolve(f"{repository}:{tag}")) is not None:

@@ -437,3 +437,50 @@ def test_a_tag_may_hold_the_fingerprint(repo: Repo, tag: str) -> None:
     repo.put("app.txt", "2")
     assert repo.forecast("kid", "t")["app"].lines
     assert repo.run("kid").ran == ["app", "kid"]
+
+
+def test_a_tag_beside_the_build_id_moves_on(repo: Repo) -> None:
+    repo.pipefile(
+        'app = image("app", tags=[f"shop:{BUILD_ID}", "shop:latest", f"shop:{FINGERPRINT}"])\n'
+        'publish("push", image=app, to="registry.test/shop", tags=[BUILD_ID, "latest", semver("1.2.3")])\n'
+    )
+    assert repo.run("push").ran == ["app", "push"]
+    repo.put("app.txt", "2")
+    assert repo.run("push").ran == ["app", "push"]
+    newest = repo.registry.resolve("registry.test/shop:latest")
+    assert newest is not None
+    assert [one.id for one in newest.images] == [image_of(repo, "shop:latest").id]
+    assert repo.run("push").ran == []
+
+
+TWO_PLATFORMS = (
+    'app = image("app", tags=f"shop:{BUILD_ID}", platforms=["linux/amd64", "linux/arm64"])\n'
+    'publish("push", image=app, to="registry.test/shop", tags=BUILD_ID)\n'
+)
+
+
+def test_each_platform_is_taken_under_a_given_build_id(repo: Repo) -> None:
+    repo.pipefile(TWO_PLATFORMS).put("Dockerfile", "FROM scratch\nARG TARGETARCH\nCOPY $TARGETARCH /\n")
+    repo.put("amd64", "1").put("arm64", "1")
+    assert repo.run("push").ran == ["app", "app@linux/arm64", "push"]
+    assert repo.run("push", overrides={"BUILD_ID": "x"}).ran == ["push"]
+    again = repo.run("push", overrides={"BUILD_ID": "x"})
+    assert (again.ran, again.failed) == ([], [])
+    repo.put("arm64", "2")
+    assert repo.run("push").ran == ["app@linux/arm64", "push"]
+    assert repo.run("push").ran == []
+
+
+def test_a_fresh_clone_needs_no_base_that_is_not_published(repo: Repo, tmp_path: Path) -> None:
+    repo.pipefile(
+        'base = image("base", tags=f"base:{BUILD_ID}")\n'
+        'app = image("app", tags=f"shop:{BUILD_ID}", dockerfile="app.df", build_args={"BASE": base})\n'
+        'publish("push", image=app, to="registry.test/shop", tags=BUILD_ID)\n'
+    ).put("app.df", "ARG BASE\nFROM $BASE\n")
+    assert repo.run("push").ran == ["app", "base", "push"]
+    repo.clock.tick(3600)
+    clone = Repo(tmp_path / "clone", registry=repo.registry, clock=repo.clock)
+    (tmp_path / "clone").mkdir()
+    for name in ("Pipefile.py", "Dockerfile", "app.txt", "app.df"):
+        clone.put(name, repo.read(name))
+    assert clone.run("push").ran == []
