@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import posixpath
 import shlex
 from collections.abc import Mapping, Sequence
 
-from imgmake.commands.base import View
-from imgmake.errors import CommandFailed, EngineUnavailable, SourceError
+from imgmake.commands.base import Action, View
+from imgmake.errors import CommandFailed, EngineUnavailable, ImgmakeError, SourceError
 from imgmake.executor import inputs
 from imgmake.executor.run import Judgement, Run, targets_of
 from imgmake.freshness import judge_check, judge_file, judge_phony
@@ -133,8 +134,20 @@ class Recipes:
         for step in run.recipe(node.rule):
             run.signals.check()
             output.command(step.show(shown))
-            step.run(job)
+            try:
+                step.run(job)
+            except ImgmakeError as error:
+                raise self._named(error, step, shown) from error.__cause__
         return fields
+
+    def _named(self, error: ImgmakeError, step: Action, shown: View) -> ImgmakeError:
+        """The error with images as they are written: commands are given IDs, which tell nobody anything."""
+        for read in step.reads():
+            image_id = self._run.image_id(read.what) if read.kind == "image" else None
+            if image_id and image_id in error.message:
+                error = copy.copy(error)
+                error.message = error.message.replace(image_id, shown.image(read.what))
+        return error
 
     def _pull(self, node: Node, output: Output) -> bool:
         """Images that the recipe names and the engine lacks."""

@@ -375,3 +375,11 @@ def test_a_change_in_what_a_run_mounts_read_only_counts(repo: Repo) -> None:
     with repo.session() as (session, _):
         assert [(edge.prerequisite, edge.why) for edge in session.file_edges("t")] == [("src/", "run mounts")]
     assert repo.run("t").ran == ["t"]
+
+
+def test_an_error_names_an_image_as_it_is_written(repo: Repo) -> None:
+    repo.pipefile('file("out", extract("debian:12", "/nosuch"))')
+    assert repo.engine is not None
+    repo.engine.commit_image("debian:12")
+    error = repo.run("out").error_of("out")
+    assert "/nosuch is not in debian:12" in error
