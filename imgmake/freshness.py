@@ -125,9 +125,9 @@ def judge_image(
 
     `clean` and `revision` describe the work tree, and matter only for an image built from a dirty one.
     """
-    if candidate.fingerprint != fingerprint:
-        return (Reason("its inputs changed"),)
     reasons = [Reason(f"base {ref} moved: {short(old)} -> {short(new)}", "moved") for ref, old, new in candidate.moved]
+    if candidate.fingerprint != fingerprint:
+        return (Reason("its inputs changed"), *reasons)
     reasons += aged(now, candidate.time, max_age)
     if candidate.build_id.endswith("-dirty"):
         if clean:

@@ -43,12 +43,19 @@ class BuildIds:
 
     def _decide(self) -> tuple[str, str]:
         self._remote = dict(self._held_remotely())
-        known = [*(self._known(node) for node in self._asked()), *self._remote.values()]
+        known = [self._usable(one) for one in (*map(self._known, self._asked()), *self._remote.values())]
         if known and all(known):
             kept = metadata.shared([found for found in known if found])
             if kept is not None:
                 return kept, "as before"
         return self._new(), "new"
+
+    def _usable(self, known: Mapping[str, float] | None) -> Mapping[str, float]:
+        """A BUILD_ID of a dirty tree is kept only while that tree, on that commit, is dirty."""
+        mine = f"-{self._run.world.git.short()}-dirty" if known and self._run.dirty() else "/"
+        return {
+            name: time for name, time in (known or {}).items() if not name.endswith("-dirty") or name.endswith(mine)
+        }
 
     def _asked(self) -> list[Node]:
         """The images among what was asked; where none is (`imgmake metadata`), those of the default goal."""

@@ -132,6 +132,15 @@ class Images:
             revision=run.world.git.revision() if dirty else "",
         )
 
+    def still_holds(self, rule: ImageRule, seal: Stamp) -> bool:
+        """Whether an image that only a registry holds is not too old, from a moved base, or from another dirty tree."""
+        aged = freshness.aged(self._run.world.clock.now(), seal.time, rule.max_age)
+        dirty = seal.metadata.get("BUILD_ID", "").endswith("-dirty")
+        kept = (
+            self._run.dirty() and seal.metadata.get("VCS_REF", "") == self._run.world.git.revision() if dirty else True
+        )
+        return kept and not aged and not (rule.pull and any(self._moved(rule, seal)))
+
     def _as_old(self, reading: Reading, seal: Stamp) -> bool:
         """Whether -o disregards something that this image reads: then its groups without files must agree."""
         wish = self._run.settings.wish
@@ -142,17 +151,20 @@ class Images:
 
     def _moved(self, rule: ImageRule, seal: Stamp) -> Iterator[tuple[str, str, str]]:
         for reference, then in seal.bases:
-            now = self._base_now(rule, reference)
+            now = self._base_now(rule, reference, then)
             if then and now and now != then:
                 yield reference, then, now
 
-    def _base_now(self, rule: ImageRule, reference: str) -> str:
+    def _base_now(self, rule: ImageRule, reference: str, then: str) -> str:
         """The image that the engine (with ``pull=True`` the registry) holds under the name; empty: unknown."""
         if rule.pull:
             remote = self._run.world.registry().resolve(reference)
             ids = [image.id for image in remote.images] if remote else []
-            here = self._run.external(reference)
-            return here.id if here and here.id in ids else next(iter(ids), "")
+            # An engine may name an image by its configuration, its manifest or its index.
+            digests = [
+                digest.rpartition("@")[2] for image in (remote.images if remote else ()) for digest in image.digests
+            ]
+            return then if remote and then in (*ids, *digests, remote.digest) else next(iter(ids), "")
         image = self._run.external(reference)
         return image.id if image else ""
 
@@ -169,7 +181,7 @@ class Images:
         reasons += wish.what_if(reading.fields)
         if record is not None:
             reasons += differences(record.fields, reading.fields)
-        elif newest is not None and rejected and freshness.codes(rejected[0]) == {"changed"}:
+        elif newest is not None and rejected and "changed" in freshness.codes(rejected[0]):
             reasons += _group_reasons(newest[1], reading)
         for found in rejected[:1]:
             reasons += [reason for reason in found if reason.code != "changed"]

@@ -41,7 +41,7 @@ class Judge:
         self._run = run
         self.recipes = Recipes(run)
         self.images = Images(run, reader)
-        self.publishing = Publishing(run, reader)
+        self.publishing = Publishing(run, reader, self.images)
         self._memory: dict[tuple[str, int], Judgement] = {}
         self._forecasts: dict[tuple[str, int], Forecast] = {}
 

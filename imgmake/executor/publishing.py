@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from imgmake import stamp, versions
 from imgmake.errors import Refused, SourceError
+from imgmake.executor.images import Images
 from imgmake.executor.origins import Origins
 from imgmake.executor.reading import Reader
 from imgmake.executor.run import BUILD_ID, Judgement, Run
@@ -35,8 +36,9 @@ class Wanted:
 class Publishing:
     """Judges and carries out publish rules."""
 
-    def __init__(self, run: Run, reader: Reader) -> None:
+    def __init__(self, run: Run, reader: Reader, images: Images) -> None:
         self._run = run
+        self._images = images
         self._origins = Origins(reader)
 
     # --- judging --------------------------------------------------------------------------------------------
@@ -135,12 +137,12 @@ class Publishing:
         if not all(origins) or self._run.settings.wish.always:
             return None
         held = {reference: self._run.world.registry().resolve(reference) for reference in self.references(rule)}
-        missing = tuple(ref for ref, remote in held.items() if not _has_origins(remote, origins))
+        missing = tuple(ref for ref, remote in held.items() if not self._holds(rule, remote, origins))
         if not missing:
             return Judgement(Verdict())
-        source = next((remote for remote in held.values() if _has_origins(remote, origins)), None)
+        source = next((remote for remote in held.values() if self._holds(rule, remote, origins)), None)
         source = source or self._search(rule, origins)
-        if source is None or not all(_same_repository(source.reference, ref) for ref in missing):
+        if source is None:
             return None
         self._guard(rule, held, missing)
         reasons = tuple(Reason(f"{ref} is not there; {source.reference} is the same image", "tag") for ref in missing)
@@ -155,12 +157,21 @@ class Publishing:
             return {}
         found = {}
         for build_id, remote in self._builds(rule):
-            if _has_origins(remote, origins):
+            if self._holds(rule, remote, origins):
                 found[build_id] = timestamp_of(build_id) or 0.0
         return found
 
     def _search(self, rule: PublishRule, origins: Sequence[str]) -> Remote | None:
-        return next((remote for _, remote in self._builds(rule) if _has_origins(remote, origins)), None)
+        return next((remote for _, remote in self._builds(rule) if self._holds(rule, remote, origins)), None)
+
+    def _holds(self, rule: PublishRule, remote: Remote | None, origins: Sequence[str]) -> bool:
+        """Whether the registry's image is what a build of today's sources would make."""
+        seals = [stamp.read(image) for image in remote.images] if remote is not None else []
+        found = [seal for seal in seals if seal is not None]
+        made = [self._run.node(name).rule for name in self._image_nodes(rule)]
+        return sorted(seal.origin for seal in found) == sorted(origins) and all(
+            self._images.still_holds(one, seal) for one in made if isinstance(one, ImageRule) for seal in found
+        )
 
     def _builds(self, rule: PublishRule) -> Iterator[tuple[str, Remote]]:
         """What the newest BUILD_ID tags of the rule's repositories hold."""
@@ -220,14 +231,3 @@ def _difference(reference: str, remote: Remote | None, local: Sequence[tuple[Ima
     if len(seals) == len(local) == len(remote.images) and seals == {(s.fingerprint, s.content) for _, s in local}:
         return None
     return Reason(f"{reference} holds another image ({short(remote.digest)})", "moved")
-
-
-def _has_origins(remote: Remote | None, origins: Sequence[str]) -> bool:
-    if remote is None:
-        return False
-    seals = [stamp.read(image) for image in remote.images]
-    return len(seals) == len(origins) and sorted(s.origin if s else "" for s in seals) == sorted(origins)
-
-
-def _same_repository(one: str, other: str) -> bool:
-    return one.rpartition(":")[0] == other.rpartition(":")[0]

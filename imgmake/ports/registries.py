@@ -40,4 +40,4 @@ class Registry(Protocol):
         """Send layers, configurations and manifests by digest, then set the tags; several images make one index."""
 
     def retag(self, source: Remote, references: Sequence[str], *, output: Output, cancel: Cancel | None = None) -> None:
-        """Set further tags, in the same repository, on a manifest that the registry has."""
+        """Set further tags on a manifest that a registry has; to another repository it is copied first."""

@@ -9,6 +9,8 @@ import pytest
 
 from imgmake import stamp
 from imgmake.errors import Refused
+from tests.fake_images import full_name
+from tests.fakes import RecordingReporter
 from tests.unit.runs import Repo
 
 DOCKERFILE = """\
@@ -484,3 +486,68 @@ def test_a_fresh_clone_needs_no_base_that_is_not_published(repo: Repo, tmp_path:
     for name in ("Pipefile.py", "Dockerfile", "app.txt", "app.df"):
         clone.put(name, repo.read(name))
     assert clone.run("push").ran == []
+
+
+def test_a_clone_copies_to_a_second_repository_what_the_first_holds(repo: Repo, tmp_path: Path) -> None:
+    repo.pipefile(PUBLISH)
+    repo.run("push")
+    clone = Repo(tmp_path / "clone", registry=repo.registry, clock=repo.clock)
+    (tmp_path / "clone").mkdir()
+    for name in ("Pipefile.py", "Dockerfile", "app.txt"):
+        clone.put(name, repo.read(name))
+    clone.put(
+        "Pipefile.py",
+        repo.read("Pipefile.py").replace('to="', 'to=["other.test/shop", "').replace('shop", tags', 'shop"], tags'),
+    )
+    assert clone.run("push").ran == ["push"]
+    held = [clone.registry.resolve(f"{to}/shop:{only_build_id(repo)}") for to in ("other.test", "registry.test")]
+    assert held[0] is not None
+    assert held[1] is not None
+    assert held[0].digest == held[1].digest
+    assert clone.run("push").ran == []
+
+
+@pytest.mark.parametrize("rule", ["pull=True", 'max_age="1h"'])
+def test_what_the_registry_holds_may_be_too_old_or_from_a_moved_base(repo: Repo, tmp_path: Path, rule: str) -> None:
+    def offer(repo: Repo, *layers: str) -> None:
+        base = engine(repo).commit_image("debian:12", layers=layers)
+        engine(repo).upstream[full_name("debian:12")] = base
+        repo.registry.push(engine(repo), [base], ["debian:12"], output=RecordingReporter().output("base"))
+
+    repo.pipefile(PUBLISH.replace('"app",', f'"app", {rule},'))
+    offer(repo, "sha256:debian")
+    repo.run("push")
+    clone = Repo(tmp_path / "clone", registry=repo.registry, clock=repo.clock)
+    (tmp_path / "clone").mkdir()
+    for name in ("Pipefile.py", "Dockerfile", "app.txt"):
+        clone.put(name, repo.read(name))
+    assert clone.run("push").ran == []
+    repo.clock.tick(7200)
+    offer(clone, "sha256:newer")
+    result = clone.run("push")
+    assert (result.ran, [str(o.error) for o in result.outcomes if o.error]) == (["app", "push"], [])
+    assert clone.run("push").ran == []
+
+
+def test_a_published_dirty_image_is_built_again_once_the_tree_is_clean(repo: Repo) -> None:
+    repo.pipefile(PUBLISH)
+    repo.git.changed = True
+    assert repo.run("push").ran == ["app", "push"]
+    assert repo.run("push").ran == []
+    repo.git.changed = False
+    assert repo.run("push").ran == ["app", "push"]
+    assert repo.run("push").ran == []
+
+
+def test_an_image_that_gained_a_dirty_build_id_gets_a_clean_one(repo: Repo) -> None:
+    more = 'b = image("b", tags=f"b:{BUILD_ID}", dockerfile="b.df")\nphony("all", app, b)\n'
+    repo.pipefile(PIPEFILE + more).put("b.df", "FROM debian:12\nCOPY b.txt /\n").put("b.txt", "1")
+    repo.run("all")
+    repo.git.changed = True
+    repo.put("b.txt", "2")
+    assert repo.run("all").ran == ["b"]
+    repo.git.changed = False
+    assert repo.run("app").ran == []
+    assert repo.run("all").ran == ["b"]
+    names = [name for name in engine(repo).names if name.startswith("shop:") and not name.endswith("-dirty")]
+    assert len(names) == 2
