@@ -73,6 +73,10 @@ class Action(Command):
     def reads(self) -> tuple[Read, ...]:
         """Every file and image that it names; each becomes an inferred prerequisite."""
 
+    def writes(self) -> tuple[str, ...]:
+        """Files that it leaves behind beside the targets, such as a report; relative to the Pipefile's folder."""
+        return ()
+
     @abstractmethod
     def fields(self, view: View) -> tuple[Field, ...]:
         """What counts of it: text as written and each value it uses; never contents of what it reads."""

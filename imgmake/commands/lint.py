@@ -34,6 +34,9 @@ class Lint(Action):
         files = [Read("file", _relative(d) if isinstance(d, ImageRule) else d, "lint") for d in self.dockerfiles]
         return (*files, *([Read("file", self.config, "lint config")] if self.config else []))
 
+    def writes(self) -> tuple[str, ...]:
+        return () if self.report is None else (self.report,)
+
     def fields(self, view: View) -> tuple[Field, ...]:
         given = [words.name_of(d) for d in self.dockerfiles], self.config, self.ignore, self.report
         texts = [d for d in (*self.dockerfiles, self.config, *self.ignore, self.report) if isinstance(d, str)]

@@ -59,6 +59,9 @@ class Run(Action):
         own = all(mount.kind == "image" or mount.reads for mount in self._all_mounts())
         return own and all(service.names_inputs() for _, service in self.services)
 
+    def writes(self) -> tuple[str, ...]:
+        return () if self.stdout is None else (self.stdout,)
+
     def fields(self, view: View) -> tuple[Field, ...]:
         beside = (
             Field(f.kind, f"{name}: {f.name}".strip(": ") if f.kind in ("command", "mount", "env") else f.name, f.value)

@@ -35,6 +35,9 @@ class StructureTest(Action):
         files = (Read("file", config, "structure_test") for config in self.configs)
         return (Read("image", self.image, "structure_test"), *files)
 
+    def writes(self) -> tuple[str, ...]:
+        return () if self.report is None else (self.report,)
+
     def fields(self, view: View) -> tuple[Field, ...]:
         given = [words.name_of(self.image), self.configs, self.platform, self.report]
         texts = [text for text in (*self.configs, self.platform, self.report) if text is not None]

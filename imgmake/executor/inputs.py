@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from imgmake.commands.python import Python
 from imgmake.errors import SourceError
-from imgmake.executor.run import ABSENT, Run, join, named, targets_of
+from imgmake.executor.run import ABSENT, Run, join, targets_of
 from imgmake.graph import Node
 from imgmake.inference import GLOB
 from imgmake.metadata import CLOCK
@@ -30,7 +30,7 @@ def _part(run: Run, node: Node, part: str | Rule) -> Iterable[str]:
     if isinstance(part, Rule):
         return targets_of(part) if isinstance(part, FileRule) else ()
     name = part[2:] if part.startswith("//") else join(node.rule.base, part)
-    made = named(run.pipeline).get(name)
+    made = run.makers.get(name)
     if made is not None and not part.endswith("/"):
         return (name,) if isinstance(made, FileRule) else ()
     if GLOB & set(part):
@@ -49,7 +49,16 @@ def matches(run: Run, node: Node, pattern: str) -> Sequence[str]:
 def dropped(run: Run, node: Node) -> set[str]:
     """Files that inference had to leave out, since they are made from this very target."""
     edges = [edge for edge in run.graph.dropped if edge.target == node.id]
-    return {path for edge in edges for path in targets_of(run.node(edge.prerequisite).rule)}
+    made = {path for edge in edges for path in targets_of(run.node(edge.prerequisite).rule)}
+    return made | set(_reports_on(run, node)) if isinstance(node.rule, ImageRule) else made
+
+
+def _reports_on(run: Run, node: Node) -> Iterator[str]:
+    """What commands leave behind that need this image: in its context it would make the image stale each time."""
+    for rule in run.pipeline.rules:
+        written = [path for step in run.recipe(rule) for path in step.writes() if "$" not in path]
+        if written and node.id in run.graph.closure([rule.target]):
+            yield from (join(rule.base, path) for path in written)
 
 
 def fields(run: Run, node: Node, record: Record | None) -> tuple[Field, ...]:

@@ -37,6 +37,8 @@ class Node:
 class Tree:
     """The entries below `folder` that `ignore` leaves; `exclude` names more paths that are kept out.
 
+    A folder that holds nothing else is kept out with them.
+
     Raises SourceError when the folder, or one below it, cannot be read.
     """
 
@@ -44,6 +46,7 @@ class Tree:
         self.folder = os.fspath(folder)
         self._ignore = ignore
         self._exclude = frozenset(exclude)
+        self._leading = {path[:i] for path in self._exclude for i, char in enumerate(path) if char == "/"}
         try:
             found = folder.stat()
         except OSError as error:
@@ -90,6 +93,8 @@ class Tree:
             node.link = os.readlink(self.full(node))
         if judged.ignored and self._ignore.implies_parents:
             node.mode = 0o755  # what the engine gives to a folder that it was not sent
+        if kind == "dir" and path in self._leading and not self.children(node):
+            return None  # it may only have been made for what is kept out
         return node
 
     def exists(self, node: Node) -> bool:

@@ -551,3 +551,33 @@ def test_an_image_that_gained_a_dirty_build_id_gets_a_clean_one(repo: Repo) -> N
     assert repo.run("all").ran == ["b"]
     names = [name for name in engine(repo).names if name.startswith("shop:") and not name.endswith("-dirty")]
     assert len(names) == 2
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        'check("t", structure_test(app, "t.yaml", report="rep/a/t.xml"))',
+        'check("t", run(app, "x", stdout="rep/a/t.xml"))',
+        'file("rep/a/t.xml", run(app, "x", stdout="rep/a/t.xml"))\nphony("t", "rep/a/t.xml")',
+    ],
+)
+def test_what_is_reported_on_an_image_is_not_in_it(repo: Repo, rule: str) -> None:
+    repo.pipefile(f"{PIPEFILE}{rule}\n").put("Dockerfile", "FROM scratch\nCOPY . /\n").put("t.yaml", "")
+    repo.run("app")
+    for text in ("1", "2"):
+        repo.put("rep/a/t.xml", text)
+        assert repo.run("app").ran == []
+    assert repo.put("rep/notes", "1").run("app").ran == ["app"]
+
+
+def test_the_umask_of_a_clone_does_not_count_in_a_registry(repo: Repo, tmp_path: Path) -> None:
+    repo.pipefile(PUBLISH)
+    repo.run("push")
+    clone = Repo(tmp_path / "clone", registry=repo.registry, clock=repo.clock)
+    (tmp_path / "clone").mkdir()
+    for name in ("Pipefile.py", "Dockerfile", "app.txt"):
+        clone.put(name, repo.read(name))
+    (clone.path / "app.txt").chmod(0o600)
+    assert clone.run("push").ran == []
+    (clone.path / "app.txt").chmod(0o700)
+    assert clone.reasons("push")
