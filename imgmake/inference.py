@@ -220,7 +220,7 @@ def _path(
     draft: _Draft, node: graph.Node, part: str, name: str, order_only: bool, files: list[str], folders: list[str]
 ) -> None:
     kind = draft.look.kind(name)
-    inside = _made_inside(draft, node, name)
+    inside = _made_inside(draft, node, name) if kind == "folder" or part.endswith("/") else []
     if kind == "folder" or (part.endswith("/") and inside):
         draft.weak += [Edge(node.id, rule.target, f"written {part!r}", order_only) for rule in inside]
         if not order_only:

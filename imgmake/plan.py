@@ -9,7 +9,7 @@ WAITING ──all prerequisites over──> READY ──taken──> RUNNING ─
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from imgmake.model import State
 
@@ -33,6 +33,7 @@ class Plan:
         wanted = set(order)
         self._order = tuple(order)
         self._needs = {target: [n for n in needs.get(target, ()) if n in wanted] for target in order}
+        self._left = {target: list(found) for target, found in self._needs.items()}
         self._users: dict[str, list[str]] = {target: [] for target in order}
         for target, found in self._needs.items():
             for need in found:
@@ -61,10 +62,12 @@ class Plan:
         if state not in _MOVES.get(self._state[target], frozenset()):
             raise AssertionError(f"BUG: {target} cannot go from {self._state[target]} to {state}")
         self._state[target] = state
-        if state not in OVER:
-            return ()
-        cancelled = [user for user in self._users[target] if self._settle(user)]
-        return tuple(cancelled) + tuple(later for user in cancelled for later in self._cascade(user))
+        if state in (State.FAILED, State.CANCELLED):
+            return tuple(self._cancel_users(target))
+        if state in _GOOD:
+            for user in self._users[target]:
+                self._settle(user)
+        return ()
 
     def cancel_rest(self) -> tuple[str, ...]:
         """Cancel whatever has not started; running targets end by themselves."""
@@ -73,18 +76,20 @@ class Plan:
             self._state[target] = State.CANCELLED
         return tuple(rest)
 
-    def _cascade(self, target: str) -> tuple[str, ...]:
-        found = [user for user in self._users[target] if self._settle(user)]
-        return tuple(found) + tuple(later for user in found for later in self._cascade(user))
+    def _cancel_users(self, target: str) -> Iterator[str]:
+        for user in self._users[target]:
+            if self._state[user] is State.WAITING:
+                self._state[user] = State.CANCELLED
+                yield user
+                yield from self._cancel_users(user)
 
-    def _settle(self, target: str) -> bool:
-        """Move a waiting target on where its prerequisites allow; True when that cancelled it."""
+    def _settle(self, target: str) -> None:
+        """A waiting target is ready once every prerequisite is done."""
         if self._state[target] is not State.WAITING:
-            return False
-        states = [self._state[need] for need in self._needs[target]]
-        if any(state in (State.FAILED, State.CANCELLED) for state in states):
-            self._state[target] = State.CANCELLED
-            return True
-        if all(state in _GOOD for state in states):
+            return
+        # What is done stays done, so each prerequisite is looked at once, however many there are.
+        left = self._left[target]
+        while left and self._state[left[-1]] in _GOOD:
+            left.pop()
+        if not left:
             self._state[target] = State.READY
-        return False

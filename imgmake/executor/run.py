@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,6 +71,11 @@ class Run:
 
     def node(self, target: str) -> Node:
         return self.graph.nodes[target]
+
+    @functools.cached_property
+    def makers(self) -> Mapping[str, Rule]:
+        """Every rule by each name that it has: its targets, or its one name."""
+        return {name: rule for rule in self.pipeline.rules for name in targets_of(rule)}
 
     def recipe(self, rule: Rule) -> tuple[Action, ...]:
         return tuple(step if isinstance(step, Action) else python(step) for step in rule.recipe)
@@ -241,9 +247,4 @@ def targets_of(rule: Rule) -> tuple[str, ...]:
     return rule.targets if isinstance(rule, FileRule) else (rule.target,)
 
 
-def named(pipeline: Pipeline) -> Mapping[str, Rule]:
-    """Every target by name."""
-    return {name: rule for rule in pipeline.rules for name in targets_of(rule)}
-
-
-__all__ = ["ABSENT", "Judgement", "Run", "join", "named", "relative", "targets_of"]
+__all__ = ["ABSENT", "Judgement", "Run", "join", "relative", "targets_of"]
