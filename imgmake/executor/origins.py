@@ -43,7 +43,7 @@ class Origins:
         made = {path.removeprefix(f"{folder}/") if folder else path for path in self._made(node)}
         made |= {parent for path in made for parent in _parents(path)}
         sources = [f for f in reading.fields if f.kind != "image" and not (f.kind in _PATHS and f.name in made)]
-        return self._with_made(node, sources)
+        return self._with_made(node, [_as_git_keeps(f) if f.kind in _PATHS else f for f in sources])
 
     def _file(self, node: Node) -> str:
         run = self.reader.run
@@ -74,6 +74,16 @@ class Origins:
 
 
 _PATHS = frozenset({"file", "folder", "link"})
+
+
+def _as_git_keeps(field: Field) -> Field:
+    """A path's field with as much of its mode as git keeps: a clone's other bits come from its umask."""
+    mode, colon, rest = field.value.partition(":")
+    if not colon or not mode.isdecimal():
+        return field
+    bits = int(mode, 8)
+    kept = bits & 0o7000 | (0 if field.kind == "folder" else bits & 0o100)
+    return field._replace(value=f"{kept:04o}:{rest}")
 
 
 def _parents(path: str) -> Iterable[str]:
