@@ -53,7 +53,7 @@ class Images:
         for image, seal in self._candidates(node, rule):
             newest = newest or (image, seal)
             reading = self._reading(readings, node, seal)
-            reasons = self._reasons(rule, seal, reading)
+            reasons = self._reasons(node, rule, seal, reading)
             if not reasons:
                 return Judgement(self._wished(reading.fields), reading.fields, Found((image, seal), newest))
             rejected.append(reasons)
@@ -113,10 +113,10 @@ class Images:
         known = {"BUILD_ID": "x", "FINGERPRINT": "x"}
         return {repository(self._run.values.expand(tag, extra=known)) for tag in rule.tags}
 
-    def _reasons(self, rule: ImageRule, seal: Stamp, reading: Reading) -> tuple[Reason, ...]:
+    def _reasons(self, node: Node, rule: ImageRule, seal: Stamp, reading: Reading) -> tuple[Reason, ...]:
         run = self._run
         dirty = seal.metadata.get("BUILD_ID", "").endswith("-dirty")
-        fingerprint = seal.fingerprint if self._as_old(reading, seal) else digest(reading.fields)
+        fingerprint = seal.fingerprint if self._as_old(node, reading, seal) else digest(reading.fields)
         return judge_image(
             Candidate(
                 fingerprint=seal.fingerprint,
@@ -141,13 +141,21 @@ class Images:
         )
         return kept and not aged and not (rule.pull and any(self._moved(rule, seal)))
 
-    def _as_old(self, reading: Reading, seal: Stamp) -> bool:
-        """Whether -o disregards something that this image reads: then its groups without files must agree."""
-        wish = self._run.settings.wish
+    def _as_old(self, node: Node, reading: Reading, seal: Stamp) -> bool:
+        """Whether -o disregards something that this image reads, and all else agrees.
+
+        The stamp tells groups apart, not files: without the record of this very image, all files are disregarded.
+        """
+        wish, record = self._run.settings.wish, self._run.world.state.record(node.id)
         if not any(field.name in wish.old for field in reading.fields):
             return False
-        now = groups(reading.fields)
-        return all(now.get(kind) == value for kind, value in seal.groups.items() if kind not in ("file", "image"))
+        if record is not None and digest(record.fields) == seal.fingerprint:
+            then, now = (
+                [f for f in wish.relevant(fields) if f.kind != "image"] for fields in (record.fields, reading.fields)
+            )
+            return then == now
+        found = groups(reading.fields)
+        return all(found.get(kind) == value for kind, value in seal.groups.items() if kind not in ("file", "image"))
 
     def _moved(self, rule: ImageRule, seal: Stamp) -> Iterator[tuple[str, str, str]]:
         for reference, then in seal.bases:
@@ -254,7 +262,8 @@ class Images:
             return
         record = state.record(node.id)
         outputs = (Field("image", "id", image.id),)
-        if record is None or record.outputs != outputs or record.fields != tuple(fields):
+        news = record is None or record.outputs != outputs or record.fields != tuple(fields)
+        if news and digest(fields) == seal.fingerprint:  # what -o took as it is must not pass for what was built
             state.commit(node.id, Record(tuple(fields), outputs, seal.time))
         if (build_id := self._run.build_id_if_known()) and build_id not in state.builds(image.id):
             state.add_build(image.id, build_id, self._run.world.clock.now())

@@ -581,3 +581,11 @@ def test_the_umask_of_a_clone_does_not_count_in_a_registry(repo: Repo, tmp_path:
     assert clone.run("push").ran == []
     (clone.path / "app.txt").chmod(0o700)
     assert clone.reasons("push")
+
+
+def test_what_is_taken_as_old_hides_no_other_change(repo: Repo) -> None:
+    repo.put("Dockerfile", "FROM scratch\nCOPY . /\n").put("a", "1").put("b", "1").run("app")
+    repo.put("a", "2")
+    assert repo.run("app", old_file=("a",)).ran == []
+    repo.put("b", "2")
+    assert repo.run("app", old_file=("a",)).ran == ["app"]
