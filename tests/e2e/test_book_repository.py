@@ -160,6 +160,14 @@ def test_clean_all_cleans_first(shop: Shop) -> None:
     assert "app-image" not in ran.done  # the same sources give the same jar: the image still holds it
 
 
+def test_the_tutorials_smoke_test_passes_and_is_remembered(shop: Shop) -> None:
+    smoke = 'run("busybox:1.35", "wget -qO- http://shop:8080/health", services={"shop": app})'
+    with (shop.repo.path / "Pipefile.py").open("a") as pipefile:
+        pipefile.write(f'check("smoke-test", {smoke})\n')
+    assert '{"status": "UP"}' in shop.repo.imgmake("smoke-test").out
+    assert shop.repo.told("smoke-test").done == set()
+
+
 def test_nothing_in_the_tree_is_another_users(shop: Shop) -> None:
     owner = shop.repo.path.stat().st_uid
     assert {path.lstat().st_uid for path in shop.repo.path.rglob("*")} == {owner}
