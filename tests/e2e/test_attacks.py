@@ -88,7 +88,8 @@ def test_a_child_image_under_our_tag_is_not_taken_for_ours(app: App) -> None:
     build(app, f"FROM {tag}\nRUN echo evil > /app.txt\n", tag)
     app.docker("rmi", f"{app.images}:keep")
     result = app.make(code=None)  # type: ignore[arg-type]
-    assert "app" in result.done or result.errors
+    # Either it is built again, or the rule's own image, which the engine still holds, goes under a new BUILD_ID.
+    assert "app" in result.done or result.errors or len(app.tags()) == 2
     assert {app.cat("/app.txt", f"{app.images}:{t}") for t in app.tags() if f"{app.images}:{t}" != tag} <= {"1\n"}
 
 
