@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import difflib
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from imgmake import inference, metadata
 from imgmake.app.options import Options
 from imgmake.app.wiring import Engines, Looks, load, starter, wish, world
 from imgmake.commands.base import Action, as_action
-from imgmake.errors import CommandFailed, EngineUnavailable, GraphError, ImgmakeError, UsageError, raise_all
+from imgmake.errors import CommandFailed, EngineUnavailable, GraphError, ImgmakeError, StateError, UsageError, raise_all
 from imgmake.executor import Executor, Run, Settings, World
 from imgmake.graph import Memory, Node
 from imgmake.imagerule import join as join_path
@@ -166,6 +168,8 @@ def open_session(options: Options, reporter: Reporter | None, *, read_only: bool
     hears = reporter or Silent()
     folder = pipeline.root / FOLDER
     with contextlib.ExitStack() as stack:
+        if not read_only and not folder.exists():
+            stack.push(_unless_run(folder))
         environ = options.environ
         if not read_only:
             environ = stack.enter_context(lock(folder, options.environ, lambda pid: hears.note(_waiting(pid))))
@@ -173,6 +177,16 @@ def open_session(options: Options, reporter: Reporter | None, *, read_only: bool
         engines = Engines(options.environ, starter(options, hears.note))
         stack.callback(engines.close)
         yield join(options, pipeline, world(options, pipeline.root, state, hears, engines, environ, stack))
+
+
+def _unless_run(folder: Path) -> Callable[[type[BaseException] | None, BaseException | None, object], None]:
+    """A mistake that was found before anything ran leaves nothing behind, not even the folder of the records."""
+
+    def leave(kind: type[BaseException] | None, error: BaseException | None, at: object) -> None:  # noqa: ARG001
+        if isinstance(error, ImgmakeError) and not isinstance(error, StateError):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    return leave
 
 
 def _waiting(pid: int) -> str:

@@ -19,6 +19,7 @@ from imgmake.references import match_build_id, normalise, repository
 from imgmake.stamp import Stamp
 
 Stamped = tuple[Image, Stamp]
+_TITLE = "org.opencontainers.image.title"
 _GROUPS = {
     "instruction": "the Dockerfile's instructions",
     "argument": "build arguments",
@@ -121,7 +122,7 @@ class Images:
             Candidate(
                 fingerprint=seal.fingerprint,
                 time=seal.time,
-                build_id=seal.metadata.get("BUILD_ID", "") if run.settings.build_id is None else "",
+                build_id=seal.metadata.get("BUILD_ID", ""),
                 revision=seal.metadata.get("VCS_REF", ""),
                 moved=tuple(self._moved(rule, seal)),
             ),
@@ -183,6 +184,8 @@ class Images:
         wish = self._run.settings.wish
         reasons: list[Reason] = [FORCED] if wish.always else []
         record = self._run.world.state.record(node.id)
+        if record is None and newest is not None and newest[0].labels.get(_TITLE, node.id) != node.id:
+            newest = None  # a sibling's image in the same repository tells nothing of this one
         if newest is None:
             text = "the image is missing from the engine" if record else "it has not been built here before"
             reasons.append(Reason(text, "missing" if record else "new"))
@@ -191,7 +194,7 @@ class Images:
             reasons += differences(record.fields, reading.fields)
         elif newest is not None and rejected and "changed" in freshness.codes(rejected[0]):
             reasons += _group_reasons(newest[1], reading)
-        for found in rejected[:1]:
+        for found in rejected[:1] if newest is not None else ():
             reasons += [reason for reason in found if reason.code != "changed"]
         return tuple(reasons) or (rejected[0] if rejected else (Reason("its inputs changed"),))
 

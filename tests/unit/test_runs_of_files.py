@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from imgmake.errors import ImgmakeError, Problems
+from imgmake.app import Options, build
+from imgmake.errors import GraphError, ImgmakeError, Problems
+from tests.fakes import RecordingReporter
 from tests.unit.runs import Repo
 
 COPY = 'file("out", "in", sh("cat $in > $out; echo ran >> log"))\n'
@@ -268,6 +270,14 @@ def test_every_unknown_prerequisite_is_reported_at_once_with_its_place(repo: Rep
     assert "Pipefile.py:2: 'out' needs 'inn'" in str(caught.value)
     assert "Pipefile.py:3: 'more' needs 'nothing/here'" in str(caught.value)
     assert "did you mean 'in'?" in str(caught.value)
+
+
+def test_a_mistake_found_before_anything_runs_leaves_nothing_behind(repo: Repo) -> None:
+    repo.pipefile('file("a", "b", sh("true"))\nfile("b", "a", sh("true"))\n')
+    asked = Options(directory=repo.path, environ=repo.environ)
+    with pytest.raises(GraphError):
+        build(asked, RecordingReporter())
+    assert [path.name for path in repo.path.iterdir()] == ["Pipefile.py"]
 
 
 def test_secrets_are_masked_in_output(repo: Repo) -> None:

@@ -233,6 +233,20 @@ def test_a_dirty_build_is_not_kept_once_the_tree_is_clean(repo: Repo) -> None:
     assert repo.run("app").ran == []
 
 
+def test_a_dirty_image_is_not_released_under_a_given_build_id(repo: Repo) -> None:
+    repo.git.changed = True
+    repo.run("app")
+    repo.git.changed = False
+    assert repo.run("app", overrides={"BUILD_ID": "rel1"}).ran == ["app"]
+    assert image_of(repo, "shop:rel1").labels["org.opencontainers.image.version"] == "rel1"
+
+
+def test_a_siblings_image_in_the_same_repository_is_no_reason(repo: Repo) -> None:
+    repo.pipefile(PIPEFILE + 'image("debug", labels={"a": "b"}, tags=f"shop:{BUILD_ID}-debug")\n')
+    repo.run("app")
+    assert [r.text for r in repo.reasons("debug")] == ["it has not been built here before"]
+
+
 def test_going_back_to_an_older_source_finds_the_older_image(repo: Repo) -> None:
     repo.run("app")
     first = image_of(repo, f"shop:{only_build_id(repo)}").id
