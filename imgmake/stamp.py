@@ -44,6 +44,7 @@ class Stamp(Frozen):
     origin:      digest of its sources, with generated files replaced by the signatures of their rules.
     content:     the content ID of the image that bears the stamp.
     bases:       (reference, image ID) of each base, as they were.
+    triggers:    ONBUILD triggers of those bases that have some, so that one that is gone is still known.
     metadata:    BUILD_ID, BUILD_DATE, VCS_REF, … at the build.
     managed:     label keys that are no content: written or removed by the stamp, or volatile.
     groups:      a short digest of each kind of input, so that ``--why`` can answer without a record.
@@ -55,6 +56,7 @@ class Stamp(Frozen):
     origin: str = ""
     content: str
     bases: tuple[tuple[str, str], ...] = ()
+    triggers: Mapping[str, tuple[str, ...]] = {}
     metadata: Mapping[str, str] = {}
     managed: tuple[str, ...] = ()
     groups: Mapping[str, str] = {}

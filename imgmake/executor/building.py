@@ -212,6 +212,7 @@ class Building:
             bases=tuple((ref, base.id) for ref, base in bases.items() if run.rule_of(ref) in (None, rule)),
             metadata=metadata,
             managed=tuple(sorted(managed)),
+            triggers={ref: tuple(base.config["OnBuild"]) for ref, base in bases.items() if base.config.get("OnBuild")},
             groups=groups(reading.fields),
             time=run.world.clock.now(),
         )

@@ -69,9 +69,9 @@ class Images:
     def _reading(self, known: dict[str, Reading], node: Node, seal: Stamp | None) -> Reading:
         family = self.family(node, seal)
         metadata = dict(seal.metadata) if seal else {}
-        key = repr((sorted(metadata.items()), family))
+        key = repr((sorted(metadata.items()), family, seal and sorted(seal.triggers.items())))
         if key not in known:
-            known[key] = self._reader.read(node, metadata, family)
+            known[key] = self._reader.read(node, metadata, family, seal.triggers if seal else {})
         return known[key]
 
     def family(self, node: Node, seal: Stamp | None) -> str:

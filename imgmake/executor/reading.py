@@ -7,7 +7,7 @@ that it was built with, and built with those of now.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,7 +49,13 @@ class Reader:
     run: Run
     _contexts: dict[tuple[str, str, int], Context] = field(default_factory=dict)
 
-    def read(self, node: Node, metadata: Mapping[str, str] | None, family: str) -> Reading:
+    def read(
+        self,
+        node: Node,
+        metadata: Mapping[str, str] | None,
+        family: str,
+        triggers: Mapping[str, Sequence[str]] | None = None,
+    ) -> Reading:
         """Read `node` as built with `metadata` (None: the values of now) by a builder of `family`.
 
         Raises DockerfileError, SourceError, GraphError.
@@ -68,7 +74,7 @@ class Reader:
             contexts=tuple(rule.contexts),
             build_platform=self.run.native,
             counting=self._counting(rule, arguments),
-            onbuild=lambda reference: self._config(node, rule, reference).get("OnBuild") or (),
+            onbuild=lambda reference: self._triggers(node, rule, reference, triggers or {}),
         )
         declared = {name: value for name, value in arguments.items() if name in analysis.declared}
         context = self._context(node, rule, family)
@@ -105,14 +111,21 @@ class Reader:
         marks |= {name for name, text in texts.items() if self.run.values.names(text) & set(NAMES)}
         return frozenset(arguments) - marks
 
-    def _config(self, node: Node, rule: ImageRule, reference: str) -> Mapping[str, Any]:
+    def _triggers(
+        self, node: Node, rule: ImageRule, reference: str, known: Mapping[str, Sequence[str]]
+    ) -> Sequence[str]:
+        """ONBUILD triggers of a base; those of one that is not here are as they were when the image was built."""
+        config = self._config(node, rule, reference)
+        return known.get(reference, ()) if config is None else config.get("OnBuild") or ()
+
+    def _config(self, node: Node, rule: ImageRule, reference: str) -> Mapping[str, Any] | None:
         """The configuration of a base that is here; nothing is known of one that is not."""
         made = self.run.rule_of(reference)
         if made is not None and made is not rule:
             found = self.run.images.get(self.run.image_node(made, node.platform))
-            return found[0].config if found else {}
+            return found[0].config if found else None
         image = self.run.external(reference)
-        return image.config if image else {}
+        return image.config if image else None
 
     def _context(self, node: Node, rule: ImageRule, family: str) -> Context:
         key = (node.id, family, self.run.epoch)

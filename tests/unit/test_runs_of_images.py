@@ -193,6 +193,16 @@ def test_a_moved_base_makes_an_image_stale_and_an_absent_one_does_not(repo: Repo
     assert old != image_of(repo, "debian:12").id
 
 
+def test_a_pruned_base_with_triggers_is_unknown_too(repo: Repo) -> None:
+    engine(repo).commit_image("debian:12", layers=["sha256:debian"], config={"OnBuild": ["COPY app.txt /on"]})
+    repo.put("Dockerfile", "FROM debian:12\n")
+    repo.run("app")
+    engine(repo).untag("debian:12")
+    assert repo.run("app").ran == []
+    repo.put("app.txt", "2")
+    assert "app.txt changed" in " ".join(r.text for r in repo.reasons("app"))
+
+
 def test_a_missing_base_is_pulled(repo: Repo) -> None:
     base = image_of(repo, "debian:12")
     engine(repo).untag("debian:12")
