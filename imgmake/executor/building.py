@@ -21,7 +21,7 @@ from imgmake.graph import Node
 from imgmake.imagerule import context_folder, dockerfile_path, join, label_keys, secret_path
 from imgmake.metadata import NAMES
 from imgmake.model import ImageRule
-from imgmake.ports import BuildRequest, Image, Output
+from imgmake.ports import Builder, BuildRequest, Image, Output
 from imgmake.stamp import Stamp
 
 _STAMPED = ("BUILD_ID", "BUILD_DATE", "VCS_REF", "VCS_URL")
@@ -66,7 +66,7 @@ class Building:
             request = self._request(node, rule, reading, pins, tags)
             output.command(builder.line(request))
             told = Masked(output, _named(pins))
-            built = builder.build(request, output=told, cancel=run.signals.cancel)
+            built = self._built(builder, request, told, rule)
             told.flush()
         run.signals.check()
         image = engine.image(built)
@@ -82,6 +82,19 @@ class Building:
         if builder.family == "buildkit" and sealed.id != image.id:
             engine.remove(image.id)  # BuildKit's cache is apart; the classic builder's is the image itself
         output.note(f"built {short(sealed.id)}" + (f" as {', '.join(tags)}" if tags else ""))
+
+    def _built(self, builder: Builder, request: BuildRequest, output: Output, rule: ImageRule) -> str:
+        """The ID that the builder gives; when it failed since the engine went away, that is the error."""
+        try:
+            return builder.build(request, output=output, cancel=self._run.signals.cancel)
+        except BuildError:
+            try:
+                self._run.world.engine().image(f"{_PIN}:any")
+            except EngineUnavailable as gone:
+                raise EngineUnavailable(
+                    f"the container engine went away while image {rule.target!r} was built", hint=gone.hint
+                ) from None
+            raise
 
     def _guard(self, node: Node, tags: tuple[str, ...]) -> None:
         holders = [(tag, self._run.world.engine().image(tag)) for tag in tags]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from imgmake import stamp
-from imgmake.errors import Refused
+from imgmake.errors import BuildError, EngineUnavailable, Refused
 from tests.fake_images import full_name
 from tests.fakes import RecordingReporter
 from tests.unit.runs import Repo
@@ -201,6 +201,19 @@ def test_a_pruned_base_with_triggers_is_unknown_too(repo: Repo) -> None:
     assert repo.run("app").ran == []
     repo.put("app.txt", "2")
     assert "app.txt changed" in " ".join(r.text for r in repo.reasons("app"))
+
+
+def test_an_engine_that_goes_away_during_a_build_is_the_error(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object, **__: object) -> str:
+        monkeypatch.setattr(repo.engine, "image", lost)
+        raise BuildError("cannot write iid because server did not provide an image ID")
+
+    def lost(reference: str) -> None:
+        raise EngineUnavailable("no container engine answers", hint="start it")
+
+    monkeypatch.setattr(repo.builder, "build", gone)
+    monkeypatch.setattr(repo.engine, "untag", lost)
+    assert "went away while image 'app' was built\n  start it" in repo.run("app").error_of("app")
 
 
 def test_a_missing_base_is_pulled(repo: Repo) -> None:
