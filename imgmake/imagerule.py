@@ -31,6 +31,12 @@ def dockerfile_path(rule: ImageRule) -> str:
     return join(context_folder(rule), "Dockerfile")
 
 
+def ignore_files(context: str, dockerfile: str, family: str) -> tuple[str, ...]:
+    """Where a build looks for its ignore file, the first one there counting; BuildKit looks beside the Dockerfile too."""
+    own = (f"{dockerfile}.dockerignore",) if family == "buildkit" else ()
+    return (*own, f"{context}/.dockerignore" if context else ".dockerignore")
+
+
 def platforms(rule: ImageRule, native: str) -> tuple[tuple[str, str | None], ...]:
     """The rule's nodes as (name, platform): its own name for the engine's platform, ``name@platform`` for others."""
     if not rule.platforms:
@@ -72,8 +78,23 @@ def secret_path(secret: str) -> str | None:
     """The file that a secret comes from (``path``, or ``id=…,src=path``); None for one from the environment."""
     if "=" not in secret:
         return secret
-    pairs = dict(part.partition("=")[::2] for part in secret.split(","))
+    pairs = _pairs(secret)
     return pairs.get("src") or pairs.get("source")
+
+
+def secret_id(secret: str) -> str:
+    """The id of a secret: given, or the file's name."""
+    return _pairs(secret).get("id") or (secret_path(secret) or "").rpartition("/")[2]
+
+
+def secret_variable(secret: str) -> str:
+    """The environment variable that a secret without a file comes from: named, or called like its id."""
+    pairs = _pairs(secret)
+    return pairs.get("env") or pairs.get("id", "")
+
+
+def _pairs(secret: str) -> dict[str, str]:
+    return dict(part.partition("=")[::2] for part in secret.split(",") if "=" in secret)
 
 
 def label_keys(rule: ImageRule, dockerfile_labels: Collection[str]) -> frozenset[str]:

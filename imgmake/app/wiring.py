@@ -17,6 +17,7 @@ from imgmake.errors import EngineUnavailable
 from imgmake.executor import World
 from imgmake.freshness import Wish
 from imgmake.ignore import Ignore
+from imgmake.imagerule import ignore_files
 from imgmake.model import Pipeline
 from imgmake.ports import Builder, Context, Engine, Registry, Reporter, Sources
 from imgmake.shell import LocalShell
@@ -63,8 +64,7 @@ class Looks:
         return globs.matches(pattern, path)
 
     def ignored(self, context: str, dockerfile: str, family: str) -> Callable[[str], bool]:
-        own = [f"{dockerfile}.dockerignore"] if family == "buildkit" else []
-        for path in [*own, f"{context}/.dockerignore" if context else ".dockerignore"]:
+        for path in ignore_files(context, dockerfile, family):
             if self.kind(path) == "file":
                 return Ignore.parse(self.read_text(path), path, family=family).excludes
         return Ignore.parse("", "", family=family).excludes

@@ -13,12 +13,12 @@ from imgmake.errors import BuildError, DockerfileError, EngineUnavailable, Place
 from imgmake.executor.images import Images, groups
 from imgmake.executor.masking import Masked
 from imgmake.executor.origins import Origins
-from imgmake.executor.reading import Reader, Reading, secret_id
+from imgmake.executor.reading import Reader, Reading
 from imgmake.executor.run import Run
 from imgmake.fingerprint import digest
 from imgmake.freshness import short
 from imgmake.graph import Node
-from imgmake.imagerule import context_folder, dockerfile_path, join, label_keys, secret_path
+from imgmake.imagerule import context_folder, dockerfile_path, join, label_keys, secret_id, secret_path, secret_variable
 from imgmake.metadata import NAMES
 from imgmake.model import ImageRule
 from imgmake.ports import Builder, BuildRequest, Image, Output
@@ -190,8 +190,7 @@ class Building:
     def _secret(self, rule: ImageRule, secret: str) -> tuple[str, str]:
         path = secret_path(secret)
         if path is None:
-            pairs = dict(part.partition("=")[::2] for part in secret.split(","))
-            return secret_id(secret), f"env={pairs.get('env') or pairs.get('id', '')}"
+            return secret_id(secret), f"env={secret_variable(secret)}"
         return secret_id(secret), f"src={self._run.path(join(rule.base, path))}"
 
     def _named_context(self, rule: ImageRule, given: object) -> str:

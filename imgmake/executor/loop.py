@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from imgmake.errors import ImgmakeError, Interrupted, Place, Problems
 from imgmake.executor.building import Building
 from imgmake.executor.judge import Judge
+from imgmake.executor.masking import Masked
 from imgmake.executor.run import Judgement, Run
 from imgmake.graph import Node
 from imgmake.model import FileRule, ImageRule, Outcome, PhonyRule, PublishRule, State, Verdict
@@ -165,7 +166,6 @@ class Loop:
         elif isinstance(node.rule, FileRule):
             self._judge.recipes.settle(node, judgement)
         outcome = Outcome(node.id, State.FRESH, Verdict((), note))
-        self._run.settled[node.id] = State.FRESH
         if plan is None:
             self._tell(outcome)
         return outcome
@@ -181,17 +181,16 @@ class Loop:
     def _attempt(self, node: Node, judgement: Judgement) -> Outcome:
         began = time.monotonic()
         error: Exception | None = None
+        output = self._run.output(node.id)
         try:
             self._run.signals.check()
             self._run.world.reporter.started(node.id, judgement.verdict)
-            output = self._run.output(node.id)
             self._perform(node, judgement, output)
         except Exception as caught:  # noqa: BLE001 - whatever a job raises ends its target and is shown with it
             error = caught
         finally:
-            flush = getattr(locals().get("output"), "flush", None)
-            if flush is not None:
-                flush()
+            if isinstance(output, Masked):
+                output.flush()
         with self._run.signals.lock:
             self._run.changed()
         stopped = self._run.signals.cancel.stopped
@@ -210,14 +209,12 @@ class Loop:
     # --- ends -----------------------------------------------------------------------------------------------
 
     def _finish(self, plan: Plan, name: str, outcome: Outcome) -> None:
-        self._run.settled[name] = outcome.state
         cancelled = plan.move(name, outcome.state)
         self._tell(outcome)
         self._cancelled(cancelled)
 
     def _cancelled(self, names: Iterable[str]) -> None:
         for name in names:
-            self._run.settled[name] = State.CANCELLED
             self._tell(Outcome(name, State.CANCELLED, Verdict()))
 
     def _tell(self, outcome: Outcome) -> None:

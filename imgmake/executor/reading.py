@@ -18,7 +18,7 @@ from imgmake.executor import inputs
 from imgmake.executor.run import Run
 from imgmake.graph import Node
 from imgmake.ignore import Ignore
-from imgmake.imagerule import candidate_arguments, context_folder, dockerfile_path, join, secret_path
+from imgmake.imagerule import candidate_arguments, context_folder, dockerfile_path, ignore_files, join, secret_id
 from imgmake.metadata import NAMES
 from imgmake.model import Field, ImageRule
 from imgmake.ports import Context
@@ -214,16 +214,9 @@ def _numbered(instructions: Collection[str]) -> Iterator[Field]:
         yield Field("instruction", text, ",".join(found))
 
 
-def secret_id(secret: str) -> str:
-    """The id of a secret: given, or the file's name."""
-    pairs = dict(part.partition("=")[::2] for part in secret.split(",")) if "=" in secret else {}
-    return pairs.get("id") or (secret_path(secret) or "").rpartition("/")[2]
-
-
 def ignore_for(run: Run, folder: str, where: str, family: str) -> Ignore:
     """The ignore file that counts: with BuildKit ``X.dockerignore`` beside the Dockerfile before ``.dockerignore``."""
-    own = [f"{where}.dockerignore"] if family == "buildkit" else []
-    for path in [*own, f"{folder}/.dockerignore" if folder else ".dockerignore"]:
+    for path in ignore_files(folder, where, family):
         if run.world.sources.stat(path) is not None:
             return Ignore.parse(run.world.sources.read_text(path), path, family=family)
     return Ignore.parse("", "", family=family)
