@@ -32,7 +32,7 @@ def dockerfile_path(rule: ImageRule) -> str:
 
 
 def ignore_files(context: str, dockerfile: str, family: str) -> tuple[str, ...]:
-    """Where a build looks for its ignore file, the first one there counting; BuildKit looks beside the Dockerfile too."""
+    """Where a build looks for its ignore file, the first one there counting; BuildKit also beside the Dockerfile."""
     own = (f"{dockerfile}.dockerignore",) if family == "buildkit" else ()
     return (*own, f"{context}/.dockerignore" if context else ".dockerignore")
 
