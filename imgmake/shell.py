@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, BinaryIO, NoReturn, cast
 
@@ -54,8 +54,12 @@ class LocalShell:
             return self._on_terminal(argv, cwd, env, cancel)
         if tty:
             output.note("no terminal is connected here, so this runs without one")
-        with _started(argv, cwd, env, stdin) as process, self._stopping(process, cancel):
-            _listen(process, output)
+        with (
+            _started(argv, cwd, env, stdin) as process,
+            _end_of(process) as ended,  # outside of the next: it waits for what that stops
+            self._stopping(process, cancel),
+        ):
+            _listen(process, ended, output)
         return _exit_code(process.returncode)
 
     def capture(self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> tuple[int, str, str]:
@@ -138,10 +142,31 @@ def _started(
     except (OSError, ValueError) as error:
         _cannot_start(argv, cwd, error)
     with process:
-        yield process
+        try:
+            yield process
+        except BaseException:
+            if process.poll() is None:  # what went wrong came before anything could stop it
+                _signal_group(process.pid, signal.SIGKILL)
+            raise
 
 
-def _listen(process: subprocess.Popen[bytes], output: Output) -> None:
+@contextmanager
+def _end_of(process: subprocess.Popen[bytes]) -> Iterator[int]:
+    """A descriptor to select on: it is at its end when the process is. To leave is to wait for that."""
+    with ExitStack() as stack:
+        ended, ending = os.pipe()
+        stack.callback(os.close, ended)
+        waiter = threading.Thread(target=_wait_and_tell, args=(process, ending), daemon=True)
+        try:
+            waiter.start()
+        except BaseException:
+            os.close(ending)
+            raise
+        stack.callback(waiter.join)
+        yield ended
+
+
+def _listen(process: subprocess.Popen[bytes], ended: int, output: Output) -> None:
     """Hand on what the process writes until it ends.
 
     Not until the pipe does: a process left in the background may hold it for ever. When the process has
@@ -149,20 +174,13 @@ def _listen(process: subprocess.Popen[bytes], output: Output) -> None:
     """
     source = cast("IO[bytes]", process.stdout).fileno()
     os.set_blocking(source, False)
-    ended, ending = os.pipe()
-    waiter = threading.Thread(target=_wait_and_tell, args=(process, ending), daemon=True)
-    waiter.start()
-    try:
-        with selectors.DefaultSelector() as selector:
-            selector.register(source, selectors.EVENT_READ)
-            selector.register(ended, selectors.EVENT_READ)
-            while not any(key.fd == ended for key, _ in selector.select()):
-                if not _drain(source, output, most=1):
-                    selector.unregister(source)
-        _drain(source, output, most=_PIPE // _CHUNK)
-    finally:
-        os.close(ended)
-    waiter.join()
+    with selectors.DefaultSelector() as selector:
+        selector.register(source, selectors.EVENT_READ)
+        selector.register(ended, selectors.EVENT_READ)
+        while not any(key.fd == ended for key, _ in selector.select()):
+            if not _drain(source, output, most=1):
+                selector.unregister(source)
+    _drain(source, output, most=_PIPE // _CHUNK)
 
 
 def _drain(source: int, output: Output, *, most: int) -> bool:
