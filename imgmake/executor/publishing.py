@@ -19,6 +19,7 @@ from imgmake.metadata import timestamp_of
 from imgmake.model import ImageRule, PublishRule, Reason, Semver, Verdict
 from imgmake.ports import Image, Output, Remote
 from imgmake.references import match_build_id
+from imgmake.references import repository as repository_of
 from imgmake.stamp import Stamp
 
 _SEARCHED = 20  # newest BUILD_ID tags of a repository that are looked into for an image not in the engine
@@ -194,9 +195,12 @@ class Publishing:
     # --- doing ----------------------------------------------------------------------------------------------
 
     def lines(self, node: Node, judgement: Judgement) -> tuple[str, ...]:
-        """The docker lines that a push comes to."""
+        """The docker lines that a push comes to; of what a registry has already, only the tags."""
         rule = node.rule
         assert isinstance(rule, PublishRule)
+        if judgement.detail and judgement.detail.source is not None:
+            held = f"{repository_of(judgement.detail.source.reference)}@{judgement.detail.source.digest}"
+            return tuple(f"docker buildx imagetools create -t {ref} {held}" for ref in judgement.detail.missing)
         found = judgement.detail.missing if judgement.detail else self.references(rule)
         names = [self._run.values.expand(name) for name in self._first_tags(rule)]
         if len(names) > 1:
@@ -212,11 +216,11 @@ class Publishing:
         """Push what is missing. Raises RegistryError; a failed push leaves no tag moved."""
         registry = self._run.world.registry()
         wanted = judgement.detail
+        for line in self.lines(node, judgement):
+            output.command(line)
         if wanted.source is not None:
             registry.retag(wanted.source, wanted.missing, output=output, cancel=self._run.signals.cancel)
             return
-        for line in self.lines(node, judgement):
-            output.command(line)
         cancel = self._run.signals.cancel
         registry.push(self._run.world.engine(), wanted.images, wanted.missing, output=output, cancel=cancel)
 

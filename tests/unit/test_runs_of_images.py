@@ -536,7 +536,12 @@ def test_a_clone_copies_to_a_second_repository_what_the_first_holds(repo: Repo, 
         "Pipefile.py",
         repo.read("Pipefile.py").replace('to="', 'to=["other.test/shop", "').replace('shop", tags', 'shop"], tags'),
     )
-    assert clone.run("push").ran == ["push"]
+    new, old = (f"{to}/shop:{only_build_id(repo)}" for to in ("other.test", "registry.test"))
+    digest = repo.registry.remotes[old].digest
+    line = f"docker buildx imagetools create -t {new} registry.test/shop@{digest}"
+    assert clone.forecast("push")["push"].lines == (line,)
+    result = clone.run("push")
+    assert (result.ran, result.reporter.outputs["push"].commands) == (["push"], [line])
     held = [clone.registry.resolve(f"{to}/shop:{only_build_id(repo)}") for to in ("other.test", "registry.test")]
     assert held[0] is not None
     assert held[1] is not None
