@@ -12,6 +12,7 @@ ImgmakeError                 exit 2 unless said
 │   └── EngineUnavailable    no engine answers
 ├── BuildError               a build failed
 ├── RegistryError            a registry refused, or did not answer
+│   └── TagMoved             a tag holds neither what it held nor what it was to hold
 ├── CommandFailed            a recipe's command failed (with its exit code)
 ├── Refused                  imgmake itself declines: a tag would move
 ├── StateError               the state folder cannot be used
@@ -90,6 +91,10 @@ class BuildError(ImgmakeError):
 
 class RegistryError(ImgmakeError):
     """A registry refused a request or did not answer."""
+
+
+class TagMoved(RegistryError):
+    """Somebody else moved a tag between the plan and the write."""
 
 
 class CommandFailed(ImgmakeError):

@@ -54,6 +54,24 @@ class View:
         return self.root / self.base
 
 
+class Finding(NamedTuple):
+    """What a command has to say of what it examined, for the evidence that goes with an image.
+
+    tool, version: who examined, such as ``hadolint`` and ``2.12.0``.
+    summary:       one line for a person.
+    details:       JSON, such as the number of findings of each severity.
+    """
+
+    tool: str
+    version: str = ""
+    summary: str = ""
+    details: Mapping[str, Any] = {}
+
+
+def _unheard(finding: Finding) -> None:
+    """Where a finding goes when nobody keeps evidence."""
+
+
 @dataclass(frozen=True)
 class Job:
     """A view, and the ports to run through."""
@@ -64,6 +82,7 @@ class Job:
     output: Output
     cancel: Cancel
     environ: Mapping[str, str] = field(default_factory=dict)  # the user's environment
+    found: Callable[[Finding], None] = _unheard  # called once by each command that examines something
 
 
 class Action(Command):

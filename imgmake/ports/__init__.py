@@ -4,7 +4,7 @@ Every implementation maps foreign errors to those of `imgmake.errors`.
 """
 
 from imgmake.ports.containers import Builder, BuildRequest, ContainerSpec, Engine, EngineInfo, Image, Mount
-from imgmake.ports.registries import Registry, Remote
+from imgmake.ports.registries import Artifact, Referrer, Registry, Remote
 from imgmake.ports.running import Cancel, Output, Shell
 from imgmake.ports.telling import Reporter
 from imgmake.ports.world import (
@@ -21,6 +21,7 @@ from imgmake.ports.world import (
 )
 
 __all__ = [
+    "Artifact",
     "BuildRequest",
     "Builder",
     "Cancel",
@@ -37,6 +38,7 @@ __all__ = [
     "Mount",
     "Output",
     "Record",
+    "Referrer",
     "Registry",
     "Remembered",
     "Remote",

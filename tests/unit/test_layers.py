@@ -32,6 +32,7 @@ THOUGHT = {
     "ports",
     "references",
     "stamp",
+    "tags",
     "variables",
     "versions",
 }
