@@ -1,0 +1,84 @@
+"""What an image rule reads: its Dockerfile, what that takes of the context, and the images that it is built from."""
+
+from __future__ import annotations
+
+from imgmake import dockerfile, graph
+from imgmake.dockerfile import Analysis
+from imgmake.errors import GraphError
+from imgmake.ignore import copies
+from imgmake.imagerule import candidate_arguments, context_folder, dockerfile_path, join, secret_path
+from imgmake.inference.draft import Draft, did_you_mean, normal
+from imgmake.metadata import NAMES
+from imgmake.model import Edge, FileRule, ImageRule
+
+
+def image_reads(draft: Draft, node: graph.Node, rule: ImageRule) -> None:
+    """Add the prerequisites of an image. Raises GraphError without a Dockerfile or context, DockerfileError."""
+    for word, given in (("build_args", rule.build_args), ("contexts", rule.contexts)):
+        for name, image in given.items():
+            if isinstance(image, ImageRule):
+                draft.edge(node.id, image, f"{word} {name}", platform=node.platform)
+    for secret in rule.secrets:
+        if (path := secret_path(secret)) is not None and join(rule.base, path) in draft.targets:
+            draft.edge(node.id, draft.targets[join(rule.base, path)], "secret")
+    where = dockerfile_path(rule)
+    if (made := draft.targets.get(where)) is not None:
+        draft.edge(node.id, made, "Dockerfile")
+    _context_exists(draft, rule)
+    if draft.look.kind(where) == "file":
+        _dockerfile_reads(draft, node, rule, _analyse(draft, node, rule, where), where)
+    elif made is None:
+        raise _no_dockerfile(draft, rule, where)
+
+
+def _context_exists(draft: Draft, rule: ImageRule) -> None:
+    folder = context_folder(rule)
+    makes_inside = any(target.startswith(f"{folder}/") for target in draft.targets)
+    if folder and draft.look.kind(folder) != "folder" and not makes_inside:
+        raise GraphError(
+            f"image {rule.target!r}: its build context {rule.context!r} is no folder",
+            place=rule.place,
+            hint=did_you_mean(folder, sorted({path.rpartition("/")[0] for path in draft.look.glob("**/Dockerfile")})),
+        )
+
+
+def _no_dockerfile(draft: Draft, rule: ImageRule, where: str) -> GraphError:
+    others = [*draft.look.glob("**/*Dockerfile*"), *draft.look.glob("**/*.df")]
+    close = did_you_mean(where, others) or (f"there is {', '.join(others[:3])}" if others else "")
+    return GraphError(f"image {rule.target!r}: there is no Dockerfile {where!r}", place=rule.place, hint=close)
+
+
+def _analyse(draft: Draft, node: graph.Node, rule: ImageRule, where: str) -> Analysis:
+    known = (*NAMES, *(name for name, v in draft.pipeline.variables.items() if not v.secret))
+    late = {name: v.value for name, v in draft.pipeline.variables.items() if v.value is not None}
+
+    def value(text: str) -> str:
+        return late.get(text[2:-1], text) if text.startswith("${") and text.endswith("}") else text
+
+    return dockerfile.analyse(
+        dockerfile.parse(draft.look.read_text(where), where),
+        stage=value(rule.stage) if rule.stage else None,
+        family="classic" if rule.builder == "classic" else draft.family,
+        args=candidate_arguments(rule, known, value, lambda image: image.tags[0]),
+        platform=node.platform or draft.native,
+        contexts=tuple(rule.contexts),
+        build_platform=draft.native,
+    )
+
+
+def _dockerfile_reads(draft: Draft, node: graph.Node, rule: ImageRule, analysis: Analysis, where: str) -> None:
+    for use in analysis.images:
+        found = draft.tags.get(normal(use.reference))
+        if found is not None and found is not rule:
+            draft.edge(node.id, found, f"{where}:{use.line} {use.instruction}", platform=node.platform)
+    folder = context_folder(rule)
+    ignored = draft.look.ignored(folder, where, "classic" if rule.builder == "classic" else draft.family)
+    prefix = f"{folder}/" if folder else ""
+    for target, made in draft.targets.items():
+        path = target.removeprefix(prefix)
+        if isinstance(made, FileRule) and target.startswith(prefix) and not ignored(path):
+            taken = next((read for read in analysis.reads if copies(read.pattern, path, deep=read.deep)), None)
+            if taken is not None:
+                draft.weak.append(Edge(node.id, made.target, f"{where}:{taken.line} {taken.instruction}"))
+            elif analysis.whole_context:
+                draft.weak.append(Edge(node.id, made.target, f"{where}: {analysis.whole_context}"))
