@@ -45,6 +45,18 @@ def platforms(rule: ImageRule, native: str) -> tuple[tuple[str, str | None], ...
     return tuple((rule.target if p == main else f"{rule.target}@{p}", p) for p in rule.platforms)
 
 
+def tag_on(reference: str, platform: str | None) -> str:
+    """The name that a tag of the rule gives to another platform's image; None: the main one, which has the tag itself.
+
+    >>> tag_on("acme/shop:1.0", "linux/arm/v7"), tag_on("localhost:5000/shop", "linux/arm64")
+    ('acme/shop:1.0-linux-arm-v7', 'localhost:5000/shop:latest-linux-arm64')
+    """
+    if platform is None:
+        return reference
+    tagged = reference if ":" in reference.rpartition("/")[2] else f"{reference}:latest"
+    return f"{tagged}-{platform.replace('/', '-')}"
+
+
 def node_for(rule: ImageRule, platform: str | None, native: str) -> str:
     """The node of `rule` that serves a user on `platform`: the same platform where there is one, else the main one."""
     nodes = platforms(rule, native)

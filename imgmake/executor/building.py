@@ -174,7 +174,7 @@ class Building:
             platform=node.platform,
             labels={key: expand(value) for key, value in rule.labels.items()},
             secrets=dict(self._secret(rule, secret) for secret in rule.secrets),
-            contexts={name: self._named_context(rule, given) for name, given in rule.contexts.items()},
+            contexts={name: self._named_context(node, rule, given) for name, given in rule.contexts.items()},
             options=tuple(expand(option) for option in rule.options),
             no_cache=self._run.settings.wish.always,
             tags=tags,
@@ -193,9 +193,9 @@ class Building:
             return secret_id(secret), f"env={secret_variable(secret)}"
         return secret_id(secret), f"src={self._run.path(join(rule.base, path))}"
 
-    def _named_context(self, rule: ImageRule, given: object) -> str:
+    def _named_context(self, node: Node, rule: ImageRule, given: object) -> str:
         if isinstance(given, ImageRule):
-            return f"docker-image://{self._run.first_tag(given)}"  # buildx resolves names, not IDs
+            return f"docker-image://{self._run.first_tag(given, node.platform)}"  # buildx resolves names, not IDs
         text = self._run.values.expand(str(given))
         return text if "://" in text else str(self._run.path(join(rule.base, text)))
 

@@ -13,6 +13,7 @@ from imgmake.executor.run import BUILD_ID, FINGERPRINT, Judgement, Run
 from imgmake.fingerprint import differences, digest
 from imgmake.freshness import FORCED, Candidate, judge_image
 from imgmake.graph import Node
+from imgmake.imagerule import tag_on
 from imgmake.model import Field, ImageRule, Reason, Verdict
 from imgmake.ports import Image
 from imgmake.references import match_build_id, normalise, repository
@@ -86,23 +87,24 @@ class Images:
             return "classic" if forced == "classic" else "buildkit"
         return (seal.groups.get("builder") if seal else None) or "buildkit"
 
-    def _candidates(self, node: Node, rule: ImageRule) -> Iterator[Stamped]:
+    def _candidates(self, node: Node, rule: ImageRule, *, whole: bool = False) -> Iterator[Stamped]:
         """Images that could be the rule's, the likeliest first: stamped, and recorded or in its repositories.
 
-        The recorded one comes before the engine is asked for the others: mostly it is the answer.
+        The recorded one comes before the engine is asked for the others: mostly it is the answer. `whole`: for
+        every platform.
         """
         engine = self._run.world.engine()
         recorded = self._recorded(node)
         first = engine.image(recorded) if recorded else None
-        yield from self._sealed(node, [first] if first else [])
+        yield from self._sealed(node, [first] if first else [], whole=whole)
         others = [image for image in engine.images(sorted(self._repositories(rule))) if image.id != recorded]
-        yield from sorted(self._sealed(node, others), key=lambda one: one[1].time, reverse=True)
+        yield from sorted(self._sealed(node, others, whole=whole), key=lambda one: one[1].time, reverse=True)
 
-    def _sealed(self, node: Node, images: Iterable[Image]) -> Iterator[Stamped]:
+    def _sealed(self, node: Node, images: Iterable[Image], *, whole: bool) -> Iterator[Stamped]:
         platform = self._reader.platform(node).split("/")
         for image in images:
             seal = stamp.read(image)
-            if seal is not None and [image.os, image.architecture] == platform[:2]:
+            if seal is not None and (whole or [image.os, image.architecture] == platform[:2]):
                 yield image, seal
 
     def _recorded(self, node: Node) -> str:
@@ -201,13 +203,11 @@ class Images:
     # --- tagging --------------------------------------------------------------------------------------------
 
     def tags(self, node: Node, seal: Stamp | None, fingerprint: str = "") -> tuple[str, ...]:
-        """The rule's tags, expanded with the present BUILD_ID; other platforms' nodes have none of their own."""
+        """The node's tags, expanded with the present BUILD_ID; another platform's image has them with its platform."""
         rule = node.rule
         assert isinstance(rule, ImageRule)
-        if node.id != rule.target:
-            return ()
         known = {"FINGERPRINT": (fingerprint or (seal.fingerprint if seal else ""))[:12]}
-        return tuple(self._run.values.expand(tag, extra=known) for tag in rule.tags)
+        return tuple(_own(node, self._run.values.expand(tag, extra=known)) for tag in rule.tags)
 
     def untagged(self, node: Node, image: Image, seal: Stamp | None) -> tuple[tuple[str, str], ...]:
         """Tags that do not name `image` yet, each with the ID of its present holder or nothing."""
@@ -224,22 +224,22 @@ class Images:
         if self._run.settings.wish.always:
             return
         for tag, holder in moves:
-            if holder and self._holds_build_id(rule, tag):
+            if holder and self._holds_build_id(node, rule, tag):
                 raise Refused(
-                    f"{tag} is {freshness.short(holder)}, and {rule.target!r} is another image now: "
+                    f"{tag} is {freshness.short(holder)}, and {node.id!r} is another image now: "
                     "a tag with a BUILD_ID never moves",
                     place=rule.place,
                     hint="give another BUILD_ID (or none), or build it anew under this one with -B",
                 )
 
-    def _holds_build_id(self, rule: ImageRule, tag: str) -> bool:
-        templates = [self._run.template(t) for t in rule.tags if "${BUILD_ID}" in t]
-        return not self._fixed(rule, tag) and any(match_build_id(template, tag) for template in templates)
+    def _holds_build_id(self, node: Node, rule: ImageRule, tag: str) -> bool:
+        templates = [_own(node, self._run.template(t)) for t in rule.tags if "${BUILD_ID}" in t]
+        return not self._fixed(node, rule, tag) and any(match_build_id(template, tag) for template in templates)
 
-    def _fixed(self, rule: ImageRule, tag: str) -> bool:
+    def _fixed(self, node: Node, rule: ImageRule, tag: str) -> bool:
         """Whether the rule names this very tag without a BUILD_ID, as ``latest`` beside one."""
         known = {"FINGERPRINT": FINGERPRINT}
-        names = [_spelt(self._run.values.expand(t, extra=known)) for t in rule.tags if BUILD_ID not in t]
+        names = [_spelt(_own(node, self._run.values.expand(t, extra=known))) for t in rule.tags if BUILD_ID not in t]
         return normalise(tag) in names or any(_fits(name, normalise(tag)) for name in names)
 
     def settle(self, node: Node, judgement: Judgement) -> tuple[str, ...]:
@@ -272,12 +272,18 @@ class Images:
             state.add_build(image.id, build_id, self._run.world.clock.now())
 
     def remove(self, node: Node) -> list[str]:
-        """Untag and remove what this rule built, or only name it in a dry run; without a valid stamp it is not ours."""
+        """Untag and remove what this rule built, or only name it in a dry run; without a valid stamp it is not ours.
+
+        By the rule's own name every platform's image goes, also one that the rule has no more.
+        """
         rule = node.rule
         assert isinstance(rule, ImageRule)
         engine, removed = self._run.world.engine(), []
         repositories = {normalise(name) for name in self._repositories(rule)}
-        for image, _ in self._candidates(node, rule):
+        siblings = {one.target for one in self._run.pipeline.rules if isinstance(one, ImageRule) and one is not rule}
+        for image, _ in self._candidates(node, rule, whole=node.id == rule.target):
+            if image.labels.get(_TITLE) in siblings:
+                continue
             for tag in image.tags:
                 if normalise(repository(tag)) in repositories:
                     removed.append(tag)
@@ -294,18 +300,18 @@ class Images:
         rule = node.rule
         assert isinstance(rule, ImageRule)
         times = self._run.world.state.builds(image.id)
-        known = [self._run.template(tag) for tag in rule.tags]
-        names = [tag for tag in image.tags if not self._fixed(rule, tag)]
+        known = [_own(node, self._run.template(tag)) for tag in rule.tags]
+        names = [tag for tag in image.tags if not self._fixed(node, rule, tag)]
         found = {b for tag in names for template in known if (b := match_build_id(template, tag)) is not None}
         own = seal.metadata.get("BUILD_ID")
-        if not found and own and not self._held_by_another(rule, own, image):
+        if not found and own and not self._held_by_another(node, rule, own, image):
             found = {own}
         return {name: times.get(name, seal.time if name == own else 0.0) for name in found}
 
-    def _held_by_another(self, rule: ImageRule, build_id: str, image: Image) -> bool:
+    def _held_by_another(self, node: Node, rule: ImageRule, build_id: str, image: Image) -> bool:
         """Whether another image bears the tag of this BUILD_ID: a clone may have built at the same second."""
         known = {"BUILD_ID": build_id, "FINGERPRINT": "x"}
-        names = (self._run.values.expand(tag, extra=known) for tag in rule.tags if "${BUILD_ID}" in tag)
+        names = (_own(node, self._run.values.expand(tag, extra=known)) for tag in rule.tags if "${BUILD_ID}" in tag)
         holders = (self._run.world.engine().image(name) for name in names)
         return any(holder is not None and holder.id != image.id for holder in holders)
 
@@ -314,22 +320,20 @@ class Images:
         rule = node.rule
         assert isinstance(rule, ImageRule)
         try:
-            if node.id != rule.target:
-                return self._other_platform(node, rule)
             for tag in rule.tags:
-                name = self._run.values.expand(tag, extra={"FINGERPRINT": ""}) if BUILD_ID in tag else ""
-                image = self._run.world.engine().image(name) if name and "FINGERPRINT" not in tag else None
+                if BUILD_ID not in tag or FINGERPRINT in tag:
+                    continue
+                image = self._run.world.engine().image(_own(node, self._run.values.expand(tag)))
                 if image is not None:
                     return image, stamp.read(image) or Stamp(fingerprint="", content=image.id)
         except EngineUnavailable:
             return None
         return None
 
-    def _other_platform(self, node: Node, rule: ImageRule) -> Stamped | None:
-        """Another platform's image bears no tag of its own: the records tell under which BUILD_IDs it went."""
-        build_id = self._run.build_id_if_known()
-        found = self._candidates(node, rule)
-        return next((one for one in found if build_id in self._run.world.state.builds(one[0].id)), None)
+
+def _own(node: Node, tag: str) -> str:
+    """A tag of the rule, as the node's image bears it."""
+    return tag_on(tag, None if node.id == node.rule.target else node.platform)
 
 
 def _familiar_in(tag: str, names: set[str]) -> str | None:

@@ -14,7 +14,7 @@ from imgmake.errors import EngineUnavailable, InvalidReference
 from imgmake.executor.masking import Masked
 from imgmake.executor.world import Settings, Signals, World
 from imgmake.graph import Graph, Node
-from imgmake.imagerule import context_folder, join, node_for
+from imgmake.imagerule import context_folder, join, node_for, tag_on
 from imgmake.model import Field, FileRule, ImageRule, Pipeline, Rule, State, Verdict
 from imgmake.ports import Image, Output
 from imgmake.references import normalise
@@ -168,11 +168,13 @@ class Run:
         image = self.external(self.values.expand(str(what)))
         return image.id if image else None
 
-    def first_tag(self, rule: ImageRule) -> str:
+    def first_tag(self, rule: ImageRule, platform: str | None = None) -> str:
         """The name of a rule's image in this run; its fingerprint stays a name until the image is known."""
-        found = self.images.get(self.image_node(rule))
+        node = self.image_node(rule, platform)
+        found = self.images.get(node)
         seal = found[1] if found else None
-        return self.values.expand(rule.tags[0], extra={"FINGERPRINT": seal.fingerprint[:12] if seal else FINGERPRINT})
+        name = self.values.expand(rule.tags[0], extra={"FINGERPRINT": seal.fingerprint[:12] if seal else FINGERPRINT})
+        return tag_on(name, None if node == rule.target else platform)
 
     # --- views ----------------------------------------------------------------------------------------------
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from imgmake import graph
 from imgmake.errors import GraphError, ImgmakeError, InvalidReference
-from imgmake.imagerule import node_for
+from imgmake.imagerule import node_for, platforms, tag_on
 from imgmake.model import Edge, FileRule, ImageRule, Pipeline, Rule
 from imgmake.references import normalise
 
@@ -39,6 +40,7 @@ class Draft:
     family: str
     targets: dict[str, Rule] = field(default_factory=dict)
     tags: dict[str, ImageRule] = field(default_factory=dict)
+    claims: dict[str, tuple[ImageRule, str]] = field(default_factory=dict)  # also other platforms' tags: rule and node
     firm: list[Edge] = field(default_factory=list)
     weak: list[Edge] = field(default_factory=list)
     inputs: dict[str, graph.Inputs] = field(default_factory=dict)
@@ -70,16 +72,23 @@ def index(draft: Draft) -> None:
 
 def _index_tags(draft: Draft, rule: ImageRule) -> None:
     for tag in rule.tags:
-        name = normal(tag)
-        first = draft.tags.setdefault(name, rule)
-        if first is not rule:
-            draft.errors.append(
-                GraphError(
-                    f"images {first.target!r} and {rule.target!r} claim one tag, {tag}",
-                    place=rule.place,
-                    hint=f"the first is at {first.place}; give each a tag of its own",
-                )
-            )
+        draft.tags.setdefault(normal(tag), rule)
+    nodes = platforms(rule, draft.native)
+    for (node, platform), tag in itertools.product(nodes, rule.tags):
+        claimed = tag if node == rule.target else tag_on(tag, platform)
+        first, other = draft.claims.setdefault(normal(claimed), (rule, node))
+        if first is not rule or other != node:
+            draft.errors.append(_claimed_twice(claimed, rule, node, first, other))
+
+
+def _claimed_twice(tag: str, rule: ImageRule, node: str, first: ImageRule, other: str) -> GraphError:
+    by_platform = [name for name in (other, node) if "@" in name and name not in (rule.target, first.target)]
+    why = f"{tag} is what the image {by_platform[0]} is called, beside the rule's own tags; " if by_platform else ""
+    return GraphError(
+        f"images {other!r} and {node!r} claim one tag, {tag}",
+        place=rule.place,
+        hint=f"{why}the first is at {first.place}; give each a tag of its own",
+    )
 
 
 def normal(reference: str) -> str:

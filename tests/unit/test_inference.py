@@ -148,6 +148,14 @@ def test_a_dockerfile_that_a_rule_makes(repo: Repo) -> None:
         ('file("a", "b", sh("true"))\nfile("b", "a", sh("true"))\n', "a -> b -> a"),
         ('phony("a", sh("true"))\nphony("a", sh("true"))\n', "declared twice"),
         ('image("a", tags="x:1")\nimage("b", tags="docker.io/library/x:1")\n', "claim one tag"),
+        (
+            'image("a", tags="x:1", platforms="linux/amd64,linux/arm64")\nimage("b", tags="x:1-linux-arm64")\n',
+            "'a@linux/arm64' and 'b' claim one tag, x:1-linux-arm64",
+        ),
+        (
+            'image("a", tags=["x:1", "x:1-linux-arm64"], platforms="linux/amd64,linux/arm64")\n',
+            "'a' and 'a@linux/arm64' claim one tag, x:1-linux-arm64",
+        ),
         ('image("a", dockerfile="nope.df")\n', "no Dockerfile 'nope.df'"),
         ('image("a", context="nope")\n', "is no folder"),
         ('image("a", stage="ap")\n', "did you mean"),

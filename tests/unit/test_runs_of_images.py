@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -508,6 +509,46 @@ def test_each_platform_is_taken_under_a_given_build_id(repo: Repo) -> None:
     repo.put("arm64", "2")
     assert repo.run("push").ran == ["app@linux/arm64", "push"]
     assert repo.run("push").ran == []
+
+
+def test_each_platforms_image_has_a_tag_of_its_own(repo: Repo) -> None:
+    """`docker image prune` removed those of other platforms, and without records they were built again."""
+    repo.pipefile(TWO_PLATFORMS.replace("tags=f", "tags=['shop', f").replace('}", pl', '}"], pl'))
+    repo.put("Dockerfile", "FROM scratch\nCOPY app.txt /\n")
+    assert repo.run("push").ran == ["app", "app@linux/arm64", "push"]
+    build_id = repo.registry.tags("registry.test/shop:any")[0]
+    both = {image_of(repo, f"shop:{tag}{end}").id for tag in ("latest", build_id) for end in ("", "-linux-arm64")}
+    assert len(both) == 2
+    shutil.rmtree(repo.path / ".imgmake")
+    assert repo.run("push").ran == []
+    engine(repo).untag("shop:latest-linux-arm64")
+    assert repo.forecast("push")["app@linux/arm64"].lines[0].endswith(" shop:latest-linux-arm64")
+    assert repo.run("push", overrides={"BUILD_ID": "x"}).ran == ["push"]
+    assert image_of(repo, "shop:x-linux-arm64").architecture == "arm64"
+    repo.put("app.txt", "2")
+    assert repo.run("app@linux/arm64", overrides={"BUILD_ID": "x"}).failed == ["app@linux/arm64"]
+    assert repo.run("push").ran == ["app", "app@linux/arm64", "push"]
+
+
+def test_cleaning_takes_every_platform_and_no_sibling(repo: Repo) -> None:
+    repo.pipefile(TWO_PLATFORMS + 'image("debug", labels={"a": "b"}, tags="shop:debug")\n')
+    repo.put("Dockerfile", "FROM scratch\nCOPY app.txt /\n")
+    repo.run("push")
+    repo.run("debug")
+    repo.pipefile(PIPEFILE + 'image("debug", labels={"a": "b"}, tags="shop:debug")\n')
+    with repo.session() as (session, _):
+        assert len(session.clean(["app"])) == 2
+    assert [name for name in engine(repo).names if name.startswith("shop:")] == ["shop:debug"]
+
+
+def test_an_image_of_another_platform_as_a_named_context(repo: Repo) -> None:
+    repo.pipefile(
+        'base = image("base", tags="base:1", platforms="linux/amd64,linux/arm64")\n'
+        'image("app", platforms="linux/amd64,linux/arm64", contexts={"base": base}, dockerfile="app.df")\n'
+    ).put("app.df", "FROM base\n").put("Dockerfile", "FROM scratch\nCOPY app.txt /\n")
+    repo.run("app", "app@linux/arm64")
+    made = [request.contexts["base"] for request in repo.builder.requests if request.contexts]
+    assert made == ["docker-image://base:1", "docker-image://base:1-linux-arm64"]
 
 
 def test_a_fresh_clone_needs_no_base_that_is_not_published(repo: Repo, tmp_path: Path) -> None:
