@@ -22,8 +22,13 @@ _TIMELESS = {name: token(name) for name in CLOCK}
 def written(run: Run, node: Node) -> tuple[str, ...]:
     """`$in`: the files, folders and matches of the written prerequisites, in their order, each once."""
     found = [path for part in node.rule.parts for path in _part(run, node, part)]
-    own = set(targets_of(node.rule)) | dropped(run, node)
+    own = _own(node.rule) | dropped(run, node)
     return tuple(dict.fromkeys(path for path in found if path not in own))
+
+
+def _own(rule: Rule) -> set[str]:
+    """The files that a rule makes; a check called like a file that it reads makes none."""
+    return set(rule.targets) if isinstance(rule, FileRule) else set()
 
 
 def _part(run: Run, node: Node, part: str | Rule) -> Iterable[str]:
@@ -31,7 +36,7 @@ def _part(run: Run, node: Node, part: str | Rule) -> Iterable[str]:
         return targets_of(part) if isinstance(part, FileRule) else ()
     name = part[2:] if part.startswith("//") else join(node.rule.base, part)
     made = run.makers.get(name)
-    if made is not None and not part.endswith("/"):
+    if made is not None and made is not node.rule and not part.endswith("/"):
         return (name,) if isinstance(made, FileRule) else ()
     if GLOB & set(part):
         return matches(run, node, name)
@@ -96,7 +101,7 @@ def _unknown_as_recorded(found: Sequence[Field], record: Record | None) -> Itera
 def file_fields(run: Run, node: Node) -> Iterator[Field]:
     """The content of every file that is a prerequisite, by pattern and folder too, but never of an own output."""
     inputs = run.graph.inputs[node.id]
-    out = set(targets_of(node.rule)) | dropped(run, node)
+    out = _own(node.rule) | dropped(run, node)
     paths = [*inputs.files, *(p for pattern in inputs.patterns for p in matches(run, node, pattern))]
     paths += [p for folder in inputs.folders for p in run.world.sources.tree(folder)]
     # A target made by a rule among our prerequisites counts by all the files of that rule.

@@ -92,6 +92,8 @@ def _written(draft: Draft, node: graph.Node) -> None:
                 continue
             name = part[2:] if part.startswith("//") else join(rule.base, part)
             found = draft.targets.get(name)
+            if found is rule and not isinstance(rule, FileRule) and draft.look.kind(name) is not None:
+                found = None  # called like a file that it reads: that file is meant, as it is on disk
             if found is not None and not part.endswith("/"):
                 draft.edge(node.id, found, why, platform=node.platform, order_only=order_only)
                 if isinstance(found, FileRule) and not order_only:

@@ -9,7 +9,7 @@ from imgmake.ignore import copies
 from imgmake.imagerule import candidate_arguments, context_folder, dockerfile_path, join, secret_path
 from imgmake.inference.draft import Draft, did_you_mean, normal
 from imgmake.metadata import NAMES
-from imgmake.model import Edge, FileRule, ImageRule
+from imgmake.model import Edge, FileRule, ImageRule, PhonyRule, Rule
 
 
 def image_reads(draft: Draft, node: graph.Node, rule: ImageRule) -> None:
@@ -19,16 +19,22 @@ def image_reads(draft: Draft, node: graph.Node, rule: ImageRule) -> None:
             if isinstance(image, ImageRule):
                 draft.edge(node.id, image, f"{word} {name}", platform=node.platform)
     for secret in rule.secrets:
-        if (path := secret_path(secret)) is not None and join(rule.base, path) in draft.targets:
-            draft.edge(node.id, draft.targets[join(rule.base, path)], "secret")
+        if (path := secret_path(secret)) is not None and (made := _maker(draft, join(rule.base, path))) is not None:
+            draft.edge(node.id, made, "secret")
     where = dockerfile_path(rule)
-    if (made := draft.targets.get(where)) is not None:
+    if (made := _maker(draft, where)) is not None:
         draft.edge(node.id, made, "Dockerfile")
     _context_exists(draft, rule)
     if draft.look.kind(where) == "file":
         _dockerfile_reads(draft, node, rule, _analyse(draft, node, rule, where), where)
     elif made is None:
         raise _no_dockerfile(draft, rule, where)
+
+
+def _maker(draft: Draft, path: str) -> Rule | None:
+    """The rule that makes a file; an image or a check that is only called like one makes none."""
+    made = draft.targets.get(path)
+    return made if isinstance(made, (FileRule, PhonyRule)) else None
 
 
 def _context_exists(draft: Draft, rule: ImageRule) -> None:

@@ -137,6 +137,27 @@ def test_a_folder_needs_generated_files_inside(repo: Repo) -> None:
     assert edges(repo, "out") == {"src/gen.c": "written 'src/'"}
 
 
+@pytest.mark.parametrize(
+    ("rules", "target"),
+    [
+        ('image("app.df", dockerfile="app.df")', "app.df"),
+        ('image("app.df", dockerfile="b.df")\nimage("b.df", dockerfile="app.df")', "b.df"),
+        ('image("key", dockerfile="app.df", secrets="key")', "key"),
+        ('check("b.df", "b.df", sh("true"))', "b.df"),
+        ('check("b.df", lint("b.df"))', "b.df"),
+        ('phony("src", "src/", sh("true"))', "src"),
+    ],
+)
+def test_a_target_called_like_a_file_that_it_reads_needs_that_file(repo: Repo, rules: str, target: str) -> None:
+    repo.pipefile(rules).put("app.df", "FROM scratch\n").put("b.df", "FROM scratch\n").put("key", "").put("src/a", "")
+    assert edges(repo, target) == {}
+
+
+def test_a_file_that_is_written_as_its_own_prerequisite_is_a_cycle(repo: Repo) -> None:
+    with pytest.raises(ImgmakeError, match="a -> a"):
+        repo.pipefile('file("a", "a", sh("true"))').put("a", "").run("a")
+
+
 def test_a_dockerfile_that_a_rule_makes(repo: Repo) -> None:
     repo.pipefile('file("gen.df", sh("true"))\nimage("app", dockerfile="gen.df")\n')
     assert edges(repo, "app") == {"gen.df": "Dockerfile"}

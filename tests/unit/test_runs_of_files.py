@@ -393,3 +393,10 @@ def test_an_error_names_an_image_as_it_is_written(repo: Repo) -> None:
     repo.engine.commit_image("debian:12")
     error = repo.run("out").error_of("out")
     assert "/nosuch is not in debian:12" in error
+
+
+def test_a_check_called_like_the_file_that_it_reads(repo: Repo) -> None:
+    repo.pipefile('check("notes", "notes", sh("test $in = notes"))\n').put("notes", "1")
+    assert repo.run("notes").ran == ["notes"]
+    assert repo.run("notes").ran == []
+    assert repo.put("notes", "2").run("notes").ran == ["notes"]

@@ -672,3 +672,11 @@ def test_what_is_taken_as_old_hides_no_other_change(repo: Repo) -> None:
     assert repo.run("app", old_file=("a",)).ran == []
     repo.put("b", "2")
     assert repo.run("app", old_file=("a",)).ran == ["app"]
+
+
+def test_an_image_called_like_its_dockerfile(repo: Repo) -> None:
+    """It was told to be a cycle: app.df -> app.df."""
+    repo.pipefile('image("app.df", dockerfile="app.df", tags="shop:1")\n').put("app.df", "FROM scratch\nCOPY . /\n")
+    assert repo.run("app.df").ran == ["app.df"]
+    assert repo.run("app.df").ran == []
+    assert repo.put("app.df", "FROM scratch\nCOPY app.txt /\n").run("app.df").ran == ["app.df"]
