@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imgmake import dockerfile, graph
 from imgmake.dockerfile import Analysis
-from imgmake.errors import GraphError
+from imgmake.errors import DockerfileError, GraphError, Place
 from imgmake.ignore import copies
 from imgmake.imagerule import candidate_arguments, context_folder, dockerfile_path, join, secret_path
 from imgmake.inference.draft import Draft, did_you_mean, normal
@@ -29,6 +29,20 @@ def image_reads(draft: Draft, node: graph.Node, rule: ImageRule) -> None:
         _dockerfile_reads(draft, node, rule, _analyse(draft, node, rule, where), where)
     elif made is None:
         raise _no_dockerfile(draft, rule, where)
+
+
+def _refuse_itself(
+    draft: Draft, node: graph.Node, rule: ImageRule, reference: str, instruction: str, place: Place
+) -> None:
+    """A build that starts from what it made before adds to it each time, and nothing is ever up to date."""
+    own = draft.tags.get(normal(reference)) is rule or draft.claims.get(normal(reference), (rule, ""))[1] == node.id
+    if own:
+        raise DockerfileError(
+            f"{instruction} {reference}: that is a tag of the image {rule.target!r} itself",
+            place=place,
+            hint=f"a build moves the tag, so the next one would start from this one: give the base another name "
+            f"(docker tag {reference} NAME), or the rule at {rule.place} another tag",
+        )
 
 
 def _maker(draft: Draft, path: str) -> Rule | None:
@@ -74,8 +88,9 @@ def _analyse(draft: Draft, node: graph.Node, rule: ImageRule, where: str) -> Ana
 
 def _dockerfile_reads(draft: Draft, node: graph.Node, rule: ImageRule, analysis: Analysis, where: str) -> None:
     for use in analysis.images:
-        found = draft.tags.get(normal(use.reference))
-        if found is not None and found is not rule:
+        found, place = draft.tags.get(normal(use.reference)), Place(where, use.line)
+        _refuse_itself(draft, node, rule, use.reference, use.instruction, place)
+        if found is not None:
             draft.edge(node.id, found, f"{where}:{use.line} {use.instruction}", platform=node.platform)
     folder = context_folder(rule)
     ignored = draft.look.ignored(folder, where, "classic" if rule.builder == "classic" else draft.family)

@@ -177,6 +177,7 @@ def test_a_dockerfile_that_a_rule_makes(repo: Repo) -> None:
             'image("a", tags=["x:1", "x:1-linux-arm64"], platforms="linux/amd64,linux/arm64")\n',
             "'a' and 'a@linux/arm64' claim one tag, x:1-linux-arm64",
         ),
+        ('image("a", tags=["x:1", "docker.io/library/debian:12"])\n', "Dockerfile:1: FROM debian:12: that is a tag of"),
         ('image("a", dockerfile="nope.df")\n', "no Dockerfile 'nope.df'"),
         ('image("a", context="nope")\n', "is no folder"),
         ('image("a", stage="ap")\n', "did you mean"),
