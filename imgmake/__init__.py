@@ -11,31 +11,33 @@ default("all")
 ```
 """
 
-from imgmake.commands import extract, lint, run, sh, structure_test, tag
-from imgmake.declare import (
-    BUILD_DATE,
-    BUILD_ID,
-    BUILD_TIME_EPOCH,
-    BUILD_TIME_RFC_3339,
-    BUILD_TIME_UTC,
-    FINGERPRINT,
-    VCS_BRANCH,
-    VCS_DESCRIBE,
-    VCS_REF,
-    VCS_TAG,
-    VCS_URL,
-    check,
-    default,
-    file,
-    glob,
-    image,
-    include,
-    phony,
-    publish,
-    semver,
-    var,
-)
-from imgmake.variables import ARCH, PLATFORM
+TYPE_CHECKING = False  # what `typing` says too, whose import would take longer than all else here
+if TYPE_CHECKING:
+    from imgmake.commands import extract, lint, run, sh, structure_test, tag
+    from imgmake.declare import (
+        BUILD_DATE,
+        BUILD_ID,
+        BUILD_TIME_EPOCH,
+        BUILD_TIME_RFC_3339,
+        BUILD_TIME_UTC,
+        FINGERPRINT,
+        VCS_BRANCH,
+        VCS_DESCRIBE,
+        VCS_REF,
+        VCS_TAG,
+        VCS_URL,
+        check,
+        default,
+        file,
+        glob,
+        image,
+        include,
+        phony,
+        publish,
+        semver,
+        var,
+    )
+    from imgmake.variables import ARCH, PLATFORM
 
 __version__ = "0.1.0"
 
@@ -70,3 +72,15 @@ __all__ = [
     "tag",
     "var",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Each name when it is first asked for: a run that `imgmake.settled` answers needs none of them."""
+    if name in __all__:
+        from imgmake import commands, declare, variables
+
+        for home in (declare, commands, variables):
+            if hasattr(home, name):
+                globals()[name] = getattr(home, name)
+                return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
