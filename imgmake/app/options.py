@@ -30,4 +30,7 @@ class Options:
     jobs: int | None = None
     what_if: tuple[str, ...] = ()
     old_file: tuple[str, ...] = ()
+    commit: str | None = None  # from a clean checkout of this revision
+    project: str = ""  # what the repository is called where its folder's name does not tell: in a clean checkout
+    branch: str = ""  # that a clean checkout stands for, where git would tell of none
     environ: Mapping[str, str] = field(default_factory=_environ)

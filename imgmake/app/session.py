@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imgmake import inference, metadata
+from imgmake.app.commit import at_commit
 from imgmake.app.options import Options
 from imgmake.app.wiring import Engines, Looks, load, starter, wish, world
 from imgmake.commands.base import Action, as_action
@@ -164,10 +165,11 @@ def open_session(options: Options, reporter: Reporter | None, *, read_only: bool
 
     Raises PipefileError, GraphError, UsageError, StateError.
     """
-    pipeline = load(options)
     hears = reporter or Silent()
-    folder = pipeline.root / FOLDER
     with contextlib.ExitStack() as stack:
+        options = stack.enter_context(at_commit(options, hears))
+        pipeline = load(options)
+        folder = pipeline.root / FOLDER
         if not read_only and not folder.exists():
             stack.push(_unless_run(folder))
         environ = options.environ
@@ -210,7 +212,7 @@ def join(options: Options, pipeline: Pipeline, around: World) -> Session:
         values=Values(pipeline.variables, {}, lambda _: ""),
         native=PLATFORM,
     )
-    run.values = Values(pipeline.variables, _providers(run), lambda command: _capture(run, command))
+    run.values = Values(pipeline.variables, _providers(run, options.branch), lambda command: _capture(run, command))
     session = Session(pipeline, resolved, run, Executor(run))
     if pipeline.rules:
         run.usual = frozenset(session.closure([session.default()]))
@@ -230,14 +232,14 @@ def _settings(options: Options, pipeline: Pipeline) -> Settings:
     )
 
 
-def _providers(run: Run) -> Mapping[str, Callable[[], str]]:
+def _providers(run: Run, branch: str) -> Mapping[str, Callable[[], str]]:
     """Metadata from git and the clock, each when first used."""
     git = run.world.git
     return {
         "BUILD_ID": run.decide_build_id,
         "VCS_REF": lambda: git.revision() or "unknown",
         "VCS_URL": git.url,
-        "VCS_BRANCH": git.branch,
+        "VCS_BRANCH": lambda: branch or git.branch(),
         "VCS_TAG": git.tag,
         "VCS_DESCRIBE": git.describe,
         **metadata.clock_values(run.moment),

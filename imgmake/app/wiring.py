@@ -30,7 +30,7 @@ from imgmake.state import SqliteState
 def load(options: Options) -> Pipeline:
     """Find and execute the Pipefile. Raises PipefileError, UsageError."""
     path = pipefile.find(options.directory, options.file)
-    return pipefile.load(path, overrides=options.overrides, environ=options.environ)
+    return pipefile.load(path, overrides=options.overrides, environ=options.environ, project=options.project)
 
 
 class SystemClock:

@@ -56,6 +56,9 @@ OldFile = Annotated[
     _option(RUN, "Take TARGET as up to date.", "-o", "--old-file", metavar="TARGET", autocompletion=complete),
 ]
 Clean = Annotated[bool, _option(RUN, "Remove what the targets made; without one, all.", "--clean")]
+Commit = Annotated[
+    str | None, _option(RUN, "From a clean checkout of REV: a commit, tag or branch.", "--commit", metavar="REV")
+]
 StartEngine = Annotated[bool, _option(RUN, "Start, or install, an engine if none answers.", "--start-engine")]
 
 List = Annotated[bool, _option(ASK, "The targets, and whether each is up to date.", "--list")]
@@ -85,6 +88,7 @@ def _given(  # noqa: PLR0913 (typer reads the options from the parameters)
     what_if: WhatIf = [],  # noqa: B006
     old_file: OldFile = [],  # noqa: B006
     clean: Clean = False,
+    commit: Commit = None,
     start_engine: StartEngine = False,
     list: List = False,
     why: Why = False,

@@ -53,12 +53,16 @@ class Collector:
     overrides: Mapping[str, str] = field(default_factory=dict)
     environ: Mapping[str, str] = field(default_factory=dict)
     base: str = ""
+    project: str = ""  # what images without tags are called after; empty: the root's own name
     rules: list[Rule] = field(default_factory=list)
     variables: dict[str, Variable] = field(default_factory=dict)
     default: tuple[str, Place] | None = None
     problems: list[ImgmakeError] = field(default_factory=list)
     # Names whose declaration failed: that they are missing is no second mistake.
     broken: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.project = self.project or self.root.name
 
     def add(self, rule: RuleT) -> RuleT:
         self.rules.append(rule)

@@ -239,7 +239,7 @@ def _image(given: Mapping[str, Any]) -> ImageRule:
     common = _common(collector, "image", given["parts"], given["after"], given["help"])
     rule = ImageRule(
         target=name,
-        tags=texts.several(given["tags"], "tags") or (texts.legal_repository(collector.root.name, name),),
+        tags=texts.several(given["tags"], "tags") or (texts.legal_repository(collector.project, name),),
         context=of.local(some_text(given["context"], "context"), collector),
         dockerfile=None if dockerfile is None else of.local(some_text(dockerfile, "dockerfile"), collector),
         stage=texts.optional(given["stage"], "stage"),

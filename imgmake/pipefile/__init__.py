@@ -46,18 +46,19 @@ def _elsewhere(directory: Path) -> str:
     return f"rename {other} to {NAME}" if other else f"write {NAME}, or name another folder with -C"
 
 
-def load(path: Path, *, overrides: Mapping[str, str], environ: Mapping[str, str]) -> Pipeline:
+def load(path: Path, *, overrides: Mapping[str, str], environ: Mapping[str, str], project: str = "") -> Pipeline:
     """Execute the Pipefile at `path`, in its folder, and return what it declared.
 
     overrides: ``NAME=value`` of the command line.
     environ:   the environment that variables are looked up in.
+    project:   what images without tags are called after, where that is not the folder's name.
 
     A metadata name (``BUILD_ID``) is among the pipeline's variables only when one of the two gave it.
     Raises PipefileError (with the Pipefile's own line), UsageError for an override that nothing declares,
     or Problems with all that was found.
     """
     root = Path(os.path.realpath(path.parent))
-    collector = Collector(root, overrides=overrides, environ=environ)
+    collector = Collector(root, overrides=overrides, environ=environ, project=project)
     loader = Loader(root, collector)
     with _active(collector), loader.untouched_process():
         loader.execute(root / path.name)

@@ -1,0 +1,196 @@
+"""A clean checkout: exactly one commit, beside the repository, gone afterwards, and nothing of the user's touched."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from imgmake.errors import SourceError, UsageError
+from imgmake.sources.checkout import clean_checkout
+from tests.unit.test_git import _alone, git, repository
+
+__all__ = ["_alone"]  # a fixture: no configuration of the machine's
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    """Two commits on main, a tag on the first, and a tree that is dirty in every way."""
+    top = repository(tmp_path / "shop")
+    git(top, "tag", "v1")
+    (top / "a").write_text("second")
+    (top / "sub").mkdir()
+    (top / "sub" / "b").write_text("b")
+    git(top, "add", ".")
+    git(top, "commit", "-q", "-m", "second")
+    (top / "a").write_text("changed")
+    (top / "staged").write_text("staged")
+    git(top, "add", "staged")
+    (top / "new").write_text("untracked")
+    return top
+
+
+def seen(folder: Path) -> dict[str, str]:
+    files = [path for path in folder.rglob("*") if path.is_file() and ".git" not in path.relative_to(folder).parts]
+    return {str(path.relative_to(folder)): path.read_text() for path in files if path.name != ".git"}
+
+
+def left(top: Path) -> list[str]:
+    return sorted(path.name for path in top.parent.iterdir() if path.name.startswith(".shop.imgmake-"))
+
+
+@pytest.mark.parametrize(
+    ("revision", "a", "branch"),
+    [("main", "second", "main"), ("v1", "a", ""), ("HEAD~1", "a", ""), ("HEAD", "second", "")],
+)
+def test_it_holds_exactly_that_commit(repo: Path, revision: str, a: str, branch: str) -> None:
+    with clean_checkout(repo, revision) as checkout:
+        expected = {".gitignore": "*.ignored\n", "a": a} | ({"sub/b": "b"} if a == "second" else {})
+        assert seen(checkout.folder) == expected
+        assert checkout.branch == branch
+        assert checkout.commit == git(repo, "rev-parse", f"{revision}^{{commit}}")
+        assert checkout.folder.parent == repo.parent
+
+
+def test_the_users_tree_index_and_branches_stay_as_they_are(repo: Path) -> None:
+    before = (seen(repo), (repo / ".git/index").read_bytes(), git(repo, "for-each-ref"), git(repo, "status", "-s"))
+    with clean_checkout(repo, "v1") as checkout:
+        (checkout.folder / "a").write_text("built")
+    after = (seen(repo), (repo / ".git/index").read_bytes(), git(repo, "for-each-ref"), git(repo, "status", "-s"))
+    assert after == before
+    assert left(repo) == []
+    assert len(git(repo, "worktree", "list").splitlines()) == 1
+
+
+def test_a_folder_of_the_repository_is_found_again(repo: Path) -> None:
+    with clean_checkout(repo / "sub", "main") as checkout:
+        assert seen(checkout.folder) == {"b": "b"}
+        assert checkout.inside(repo / "sub" / "b") == checkout.folder / "b"
+        assert checkout.inside(Path("/etc/hostname")) == Path("/etc/hostname")
+    with pytest.raises(UsageError, match="v1 has no folder sub"), clean_checkout(repo / "sub", "v1"):
+        pass
+    assert left(repo) == []
+
+
+def test_hooks_do_not_run(repo: Path) -> None:
+    hook = repo / ".git/hooks/post-checkout"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\ntouch ran\n")
+    hook.chmod(0o755)
+    with clean_checkout(repo, "main") as checkout:
+        assert not (checkout.folder / "ran").exists()
+
+
+def test_submodules_are_as_the_commit_has_them_and_need_no_remote(repo: Path, tmp_path: Path) -> None:
+    library = repository(tmp_path / "lib")
+    inner = repository(tmp_path / "inner")
+    git(library, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(inner), "inner")
+    git(library, "commit", "-q", "-m", "inner")
+    git(repo, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(library), "vendor/lib")
+    git(repo, "-c", "protocol.file.allow=always", "submodule", "--quiet", "update", "--init", "--recursive")
+    git(repo, "commit", "-q", "-m", "lib")
+    (library / "a").write_text("newer")
+    git(library, "commit", "-q", "-am", "newer")
+    (repo / "vendor/lib/a").write_text("dirty")
+    config = (repo / ".git/config").read_bytes()
+    library.rename(tmp_path / "gone")  # the user's own copy is enough
+    inner.rename(tmp_path / "gone too")
+    with clean_checkout(repo, "main") as checkout:
+        assert (checkout.folder / "vendor/lib/a").read_text() == "a"
+        assert (checkout.folder / "vendor/lib/inner/a").read_text() == "a"
+        assert git(checkout.folder, "status", "--porcelain") == ""
+    assert (repo / ".git/config").read_bytes() == config
+    assert (repo / "vendor/lib/a").read_text() == "dirty"
+    assert left(repo) == []
+
+
+def test_a_submodule_that_was_never_fetched_is_cloned(repo: Path, tmp_path: Path) -> None:
+    library = repository(tmp_path / "lib")
+    git(repo, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(library), "lib")
+    git(repo, "commit", "-q", "-m", "lib")
+    fresh = tmp_path / "fresh" / "shop"
+    git(tmp_path, "clone", "-q", str(repo), str(fresh))
+    with clean_checkout(fresh, "main") as checkout:
+        assert (checkout.folder / "lib/a").read_text() == "a"
+
+
+def test_an_unknown_revision_says_what_may_be_meant(repo: Path) -> None:
+    with (
+        pytest.raises(UsageError, match=r"mian: there is no such commit\n  did you mean main\?"),
+        clean_checkout(repo, "mian"),
+    ):
+        pass
+    with pytest.raises(UsageError, match="no such commit"), clean_checkout(repo, "--all"):
+        pass
+    assert left(repo) == []
+
+
+def test_without_a_repository_it_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is in no git repository"), clean_checkout(tmp_path, "main"):
+        pass
+
+
+def test_files_that_git_would_not_remove_are_removed(repo: Path) -> None:
+    with clean_checkout(repo, "main") as checkout:
+        (checkout.folder / "new folder").mkdir()
+        (checkout.folder / "new folder" / "made").write_text("by a recipe")
+        (checkout.folder / "new folder").chmod(0o500)
+    assert left(repo) == []
+
+
+def test_a_failure_inside_leaves_nothing(repo: Path) -> None:
+    with pytest.raises(SourceError), clean_checkout(repo, "main"):
+        raise SourceError("failed")
+    assert left(repo) == []
+
+
+HOLDS = """
+import sys, time
+from pathlib import Path
+from imgmake.sources.checkout import clean_checkout
+with clean_checkout(Path(sys.argv[1]), "main") as checkout:
+    print(checkout.folder, flush=True)
+    time.sleep(60)
+"""
+
+
+def start(repo: Path) -> tuple[subprocess.Popen[str], Path]:
+    process = subprocess.Popen([sys.executable, "-c", HOLDS, os.fspath(repo)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    return process, Path(process.stdout.readline().strip())
+
+
+def test_an_interrupt_removes_it(repo: Path) -> None:
+    process, folder = start(repo)
+    assert (folder / "a").exists()
+    process.send_signal(signal.SIGINT)
+    process.wait(30)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert left(repo) == []
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next_one_and_what_is_in_use_is_not(repo: Path) -> None:
+    killed, dead = start(repo)
+    running, used = start(repo)
+    killed.kill()
+    killed.wait(30)
+    assert dead.exists()
+    with clean_checkout(repo, "main") as checkout:
+        assert not dead.exists()
+        assert (used / "a").exists()
+        assert sorted(left(repo)) == sorted([used.name, checkout.folder.name])
+    running.send_signal(signal.SIGINT)
+    running.wait(30)
+    for process in (killed, running):
+        assert process.stdout is not None
+        process.stdout.close()
+    deadline = time.monotonic() + 10
+    while left(repo) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert left(repo) == []
