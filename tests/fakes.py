@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from imgmake.model import Outcome, Reason, State, Verdict
-from imgmake.ports import Cancel, Output, Record
+from imgmake.ports import Cancel, Evidence, Output, Record
 from tests.fake_files import FakeClock, FakeGit, MemoryCache, MemorySources
 from tests.fake_images import FakeBuilder, FakeEngine, FakeRegistry, full_name
 
@@ -44,6 +44,7 @@ class MemoryState:
         self.records: dict[str, Record] = {}
         self.started: set[str] = set()
         self.given: defaultdict[str, dict[str, float]] = defaultdict(dict)
+        self.passes: defaultdict[str, list[Evidence]] = defaultdict(list)
         self.orders: dict[str, tuple[str, ...]] = {}
         self.log: list[Event] = []
         self.closed = False
@@ -72,6 +73,13 @@ class MemoryState:
         self._write("abandon", target)
         self.started.discard(target)
         self.records.pop(target, None)
+
+    def evidence(self, target: str) -> Sequence[Evidence]:
+        return tuple(self.passes[target])
+
+    def add_evidence(self, evidence: Evidence) -> None:
+        self._write("add_evidence", evidence.target)
+        self.passes[evidence.target].insert(0, evidence)
 
     def builds(self, image_id: str) -> Mapping[str, float]:
         return dict(self.given.get(image_id, {}))

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from imgmake.model import Command, Field, ImageRule
-from imgmake.ports import Cancel, Engine, Output, Shell
+from imgmake.ports import Cancel, Engine, Finding, Output, Shell
+
+__all__ = ["Action", "Finding", "Job", "Read", "View", "as_action"]
 
 
 class Read(NamedTuple):
@@ -54,20 +56,6 @@ class View:
         return self.root / self.base
 
 
-class Finding(NamedTuple):
-    """What a command has to say of what it examined, for the evidence that goes with an image.
-
-    tool, version: who examined, such as ``hadolint`` and ``2.12.0``.
-    summary:       one line for a person.
-    details:       JSON, such as the number of findings of each severity.
-    """
-
-    tool: str
-    version: str = ""
-    summary: str = ""
-    details: Mapping[str, Any] = {}
-
-
 def _unheard(finding: Finding) -> None:
     """Where a finding goes when nobody keeps evidence."""
 
@@ -82,7 +70,7 @@ class Job:
     output: Output
     cancel: Cancel
     environ: Mapping[str, str] = field(default_factory=dict)  # the user's environment
-    found: Callable[[Finding], None] = _unheard  # called once by each command that examines something
+    found: Callable[[Finding], None] = _unheard  # for what a command learns by running; else its `finding` is taken
 
 
 class Action(Command):
@@ -107,6 +95,10 @@ class Action(Command):
     @abstractmethod
     def run(self, job: Job) -> None:
         """Do it; raises CommandFailed."""
+
+    def finding(self, view: View) -> Finding:  # noqa: ARG002
+        """Who examined, when it ended well and told `job.found` nothing itself."""
+        return Finding(type(self).__name__.lower())
 
     def names_inputs(self) -> bool:
         """Whether it says all that it reads (then a check that holds it cannot be green for ever)."""

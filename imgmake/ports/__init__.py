@@ -4,6 +4,7 @@ Every implementation maps foreign errors to those of `imgmake.errors`.
 """
 
 from imgmake.ports.containers import Builder, BuildRequest, ContainerSpec, Engine, EngineInfo, Image, Mount
+from imgmake.ports.evidence import Evidence, Finding
 from imgmake.ports.registries import Artifact, Referrer, Registry, Remote
 from imgmake.ports.running import Cancel, Output, Shell
 from imgmake.ports.telling import Reporter
@@ -33,6 +34,8 @@ __all__ = [
     "Engine",
     "EngineInfo",
     "Entry",
+    "Evidence",
+    "Finding",
     "Git",
     "Image",
     "Mount",

@@ -10,6 +10,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 
 from imgmake.dockerfile import ContextRead
 from imgmake.model import Field
+from imgmake.ports.evidence import Evidence
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,11 @@ class StateStore(Protocol):
         """BUILD_IDs given to an image, with the time of each."""
 
     def add_build(self, image_id: str, build_id: str, time: float) -> None: ...
+
+    def evidence(self, target: str) -> Sequence[Evidence]:
+        """What the last passes of a check showed, newest first."""
+
+    def add_evidence(self, evidence: Evidence) -> None: ...
 
     def order(self, key: str) -> tuple[str, ...] | None:
         """A remembered topological order of the graph with this digest."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from imgmake.errors import StateError
 from imgmake.model import Field
-from imgmake.ports import Record, Remembered
+from imgmake.ports import Evidence, Record, Remembered
 
 if TYPE_CHECKING:
     from imgmake.state.database import Change, Database
@@ -53,6 +53,18 @@ class SqliteState:
 
     def abandon(self, target: str) -> None:
         self._write((_RECORD, _key(target), None), (_STARTED, _key(target), None))
+
+    def evidence(self, target: str) -> Sequence[Evidence]:
+        """What the last passes of a check showed, newest first."""
+        from imgmake.state.evidence import EvidenceRows
+
+        return EvidenceRows(self._database).of(target)
+
+    def add_evidence(self, evidence: Evidence) -> None:
+        from imgmake.state.evidence import EvidenceRows
+
+        self._writable()
+        EvidenceRows(self._database).add(evidence)
 
     def builds(self, image_id: str) -> Mapping[str, float]:
         return _builds(self._database.get(_BUILDS, _key(image_id)))

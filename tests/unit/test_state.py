@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from imgmake.errors import StateError
 from imgmake.model import Field
-from imgmake.ports import DigestCache, Record, Remembered, StateStore
+from imgmake.ports import DigestCache, Evidence, Finding, Record, Remembered, StateStore
 from imgmake.state import SqliteState, lock, open_state
 
 ROOT = Path(__file__).parents[2]
@@ -598,3 +598,34 @@ def test_the_lock_ends_with_its_holder(folder: Path) -> None:
         process.kill()
     with lock(folder, {}, lambda pid: pytest.fail(f"waits for {pid}")):
         pass
+
+
+# --- evidence -------------------------------------------------------------------------------------------------
+
+
+def evidence(number: int, document: bytes = b"") -> Evidence:
+    finding = Finding("syft", "1.2", "12 packages", {"packages": 12}, document, "application/spdx+json")
+    files = (("structure-tests.yaml", "1" * 64),)
+    return Evidence(f"check {ODD}", f"pass {number}", "c", files, ("content",), (finding,), 1.5, number)
+
+
+def test_evidence_is_found_again_newest_first_and_the_oldest_goes_with_its_document(folder: Path) -> None:
+    state = opened(folder)
+    for number in range(10):
+        state.add_evidence(evidence(number, b"<sbom %d>" % number * 1000))
+    state.close()
+    again = opened(folder)
+    assert list(again.evidence(f"check {ODD}")) == [evidence(n, b"<sbom %d>" % n * 1000) for n in range(9, 1, -1)]
+    assert again.evidence("another") == ()
+    again.close()
+    with sqlite3.connect(folder / "state.db") as rows:
+        assert rows.execute("SELECT count(*) FROM entry WHERE kind = ?", (b"document",)).fetchone() == (8,)
+
+
+def test_the_same_pass_again_takes_the_place_of_the_earlier_one(folder: Path) -> None:
+    state = opened(folder)
+    state.add_evidence(evidence(1, b"old"))
+    state.add_evidence(evidence(2))
+    state.add_evidence(evidence(1, b"new"))
+    assert [each.findings[0].document for each in state.evidence(f"check {ODD}")] == [b"new", b""]
+    state.close()
