@@ -139,3 +139,17 @@ def test_cleaning_removes_what_was_made(repo: Repo) -> None:
     repo.imgmake("--clean")
     assert not (repo.path / "dist/notes.txt").exists()
     assert (repo.path / "notes/a.txt").exists()
+
+
+def test_a_clean_checkout_knows_its_commit_and_leaves_nothing(repo: Repo) -> None:
+    repo.replace("Pipefile.py", 'phony("greet"', 'phony("where", sh("echo $VCS_BRANCH $VCS_REF; ls")); phony("greet"')
+    commit = repo.commit()
+    repo.replace("Pipefile.py", "echo hello", "broken")
+    repo.write("notes/new.txt", "FORBIDDEN\n")
+    before = listed(repo)
+    ran = repo.imgmake("-s", "--commit", "main", "where", "style")
+    assert ran.out.splitlines() == [f"main {commit}", "Pipefile.py", "notes"]
+    assert listed(repo) == before
+    assert sorted(path.name for path in repo.path.parent.iterdir() if path.name.startswith(".")) == []
+    failed = repo.imgmake("--commit", "mian", code=2)
+    assert failed.err.startswith("imgmake: --commit mian: there is no such commit")

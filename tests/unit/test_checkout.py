@@ -11,8 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from imgmake.app.commit import at_commit
+from imgmake.app.options import Options
+from imgmake.app.wiring import load
 from imgmake.errors import SourceError, UsageError
+from imgmake.model import ImageRule
 from imgmake.sources.checkout import clean_checkout
+from tests.fakes import RecordingReporter
 from tests.unit.test_git import _alone, git, repository
 
 __all__ = ["_alone"]  # a fixture: no configuration of the machine's
@@ -147,6 +152,21 @@ def test_a_failure_inside_leaves_nothing(repo: Path) -> None:
     with pytest.raises(SourceError), clean_checkout(repo, "main"):
         raise SourceError("failed")
     assert left(repo) == []
+
+
+def test_a_command_line_moves_there_and_images_are_still_called_after_the_repository(repo: Path) -> None:
+    (repo / "sub" / "Pipefile.py").write_text('from imgmake import image\nimage("app", dockerfile="app.df")\n')
+    git(repo, "add", "sub")
+    git(repo, "commit", "-q", "-m", "pipefile")
+    heard = RecordingReporter()
+    options = Options(directory=repo / "sub", file=Path("Pipefile.py"), commit="main")
+    with at_commit(options, heard) as moved:
+        assert moved.directory == (repo.parent / left(repo)[0]) / "sub"
+        assert (moved.branch, moved.commit, moved.file) == ("main", None, moved.directory / "Pipefile.py")
+        (rule,) = load(moved).rules
+        assert isinstance(rule, ImageRule)
+        assert rule.tags == ("sub-app",)
+    assert f"clean checkout of main ({git(repo, 'rev-parse', '--short=7', 'main')})" in heard.notes
 
 
 HOLDS = """

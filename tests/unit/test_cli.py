@@ -67,6 +67,7 @@ def test_nothing_asked_is_nothing_set() -> None:
         "directory": Path(),
         "file": None,
         "jobs": None,
+        "commit": None,
     }
     flags = ("dry_run", "question", "always_make", "keep_going", "silent", "trace", "start_engine")
     assert request == Request("build", {**fields, **dict.fromkeys(flags, False)})
