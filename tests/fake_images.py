@@ -12,10 +12,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from imgmake.errors import EngineError, RegistryError
+from imgmake.errors import EngineError, RegistryError, TagMoved
 from imgmake.fingerprint import digest
 from imgmake.model import Field
-from imgmake.ports import BuildRequest, Cancel, ContainerSpec, Engine, EngineInfo, Image, Output, Remote
+from imgmake.ports import (
+    Artifact,
+    BuildRequest,
+    Cancel,
+    ContainerSpec,
+    Engine,
+    EngineInfo,
+    Image,
+    Output,
+    Referrer,
+    Remote,
+)
 
 Event = tuple[Any, ...]
 
@@ -211,11 +222,16 @@ def _layers(request: BuildRequest) -> Sequence[str]:
 
 
 class FakeRegistry:
-    """Tags in registries, by full reference; an engine's images can be pushed to it."""
+    """Manifests by digest in repositories, tags on them, and what refers to them; all by full reference.
+
+    `remotes` holds tags (``docker.io/app:1`` is ``app:1``) and manifests (``app@sha256:…``) alike.
+    """
 
     def __init__(self) -> None:
         self.remotes: dict[str, Remote] = {}  # full reference -> what it holds
-        self.refuses: set[str] = set()  # references whose push is denied
+        self.attached: defaultdict[str, dict[str, Artifact]] = defaultdict(dict)  # repository@subject -> by digest
+        self.refuses: set[str] = set()  # references and repositories to which every write is denied
+        self.removes_tags = True
         self.log: list[Event] = []
 
     def resolve(self, reference: str) -> Remote | None:
@@ -226,7 +242,115 @@ class FakeRegistry:
     def tags(self, repository: str) -> Sequence[str]:
         self.log.append(("tags", repository))
         names = [name.rpartition(":") for name in self.remotes if "@" not in name]
-        return tuple(sorted(tag for repo, _, tag in names if repo == full_name(repository).rpartition(":")[0]))
+        return tuple(sorted(tag for repo, _, tag in names if repo == _repository(repository)))
+
+    def digest(self, reference: str, *, cancel: Cancel | None = None) -> str | None:
+        self.log.append(("digest", reference))
+        held = self.remotes.get(full_name(reference))
+        return held.digest if held else None
+
+    # --- by digest --------------------------------------------------------------------------------------------
+
+    def send(
+        self,
+        engine: Engine,
+        images: Sequence[Image],
+        repositories: Sequence[str],
+        *,
+        near: Sequence[str] = (),
+        output: Output,
+        cancel: Cancel | None = None,
+    ) -> str:
+        self.log.append(("send", tuple(image.id for image in images), tuple(repositories)))
+        self._check(repositories)
+        manifest = f"sha256:{digest([Field('image', '', image.id) for image in images])}"
+        kind = "index" if len(images) > 1 else "manifest"
+        held = Remote("", manifest, f"application/vnd.oci.image.{kind}.v1+json", tuple(images))
+        self._hold(held, repositories)
+        return manifest
+
+    def copy(
+        self,
+        source: Remote,
+        repositories: Sequence[str],
+        *,
+        referrers: bool = False,
+        output: Output,
+        cancel: Cancel | None = None,
+    ) -> None:
+        self.log.append(("copy", source.digest, tuple(repositories)))
+        self._check(repositories)
+        origin = _by_digest(source.reference, source.digest)
+        if origin not in self.remotes:
+            raise RegistryError(f"{origin} is gone")
+        self._hold(source, repositories)
+        for repository in repositories if referrers else ():
+            self.attached[_by_digest(repository, source.digest)].update(self.attached[origin])
+
+    def _check(self, repositories: Sequence[str]) -> None:
+        for repository in repositories:
+            if repository in self.refuses:
+                raise RegistryError(f"{repository}: denied")
+
+    def _hold(self, held: Remote, repositories: Sequence[str]) -> None:
+        for repository in repositories:
+            name = _by_digest(repository, held.digest)
+            self.remotes[name] = replace(held, reference=name)
+
+    # --- tags -------------------------------------------------------------------------------------------------
+
+    def set_tag(self, reference: str, digest: str, *, before: str | None, cancel: Cancel | None = None) -> bool:
+        self.log.append(("set_tag", reference, digest))
+        self._check([reference, _repository(reference)])
+        if not self._must_hold(reference, before, digest):
+            return False
+        held = self.remotes.get(_by_digest(reference, digest))
+        if held is None:
+            raise RegistryError(f"{_repository(reference)} has no manifest {digest}")
+        self.remotes[full_name(reference)] = replace(held, reference=full_name(reference))
+        return True
+
+    def _must_hold(self, reference: str, before: str | None, after: str | None) -> bool:
+        """Whether a tag holds `before`, and not `after` already."""
+        held = self.remotes.get(full_name(reference))
+        found = held.digest if held else None
+        if found not in (before, after):
+            raise TagMoved(f"{reference} holds {found or 'nothing'}, not {before or 'nothing'}")
+        return found != after
+
+    def remove_tag(self, reference: str, *, holds: str, cancel: Cancel | None = None) -> bool:
+        self.log.append(("remove_tag", reference))
+        self._check([reference, _repository(reference)])
+        if self._must_hold(reference, holds, None) and self.removes_tags:
+            del self.remotes[full_name(reference)]
+        return full_name(reference) not in self.remotes
+
+    # --- what refers to a manifest ----------------------------------------------------------------------------
+
+    def attach(self, repository: str, subject: str, artifact: Artifact, *, cancel: Cancel | None = None) -> str:
+        self.log.append(("attach", repository, subject, artifact.artifact_type))
+        self._check([repository])
+        if _by_digest(repository, subject) not in self.remotes:
+            raise RegistryError(f"{repository} has no manifest {subject}")
+        parts = [Field("artifact", artifact.artifact_type, artifact.data.hex())]
+        parts += [Field("annotation", key, value) for key, value in sorted(artifact.annotations.items())]
+        name = f"sha256:{digest([*parts, Field('subject', '', subject)])}"
+        self.attached[_by_digest(repository, subject)][name] = artifact
+        return name
+
+    def referrers(self, repository: str, subject: str, *, cancel: Cancel | None = None) -> Sequence[Referrer]:
+        self.log.append(("referrers", repository, subject))
+        found = self.attached[_by_digest(repository, subject)]
+        return tuple(Referrer(name, one.artifact_type, one.annotations) for name, one in found.items())
+
+    def artifact(self, repository: str, referrer: Referrer, *, cancel: Cancel | None = None) -> Artifact:
+        self.log.append(("artifact", repository, referrer.digest))
+        for subject, found in self.attached.items():
+            if subject.startswith(f"{_repository(repository)}@") and referrer.digest in found:
+                return found[referrer.digest]
+        raise RegistryError(f"{repository} has no manifest {referrer.digest}")
+
+    # --- all at once ------------------------------------------------------------------------------------------
 
     def push(
         self,
@@ -239,27 +363,29 @@ class FakeRegistry:
     ) -> str:
         self.log.append(("push", tuple(image.id for image in images), tuple(references)))
         self._check(references)
-        manifest = f"sha256:{digest([Field('image', '', image.id) for image in images])}"
-        kind = "index" if len(images) > 1 else "manifest"
-        held = Remote("", manifest, f"application/vnd.oci.image.{kind}.v1+json", tuple(images))
-        self._hold(held, references)
-        return manifest
+        found = self.send(engine, images, [_repository(one) for one in references], output=output, cancel=cancel)
+        self._tag(found, references)
+        return found
 
     def retag(self, source: Remote, references: Sequence[str], *, output: Output, cancel: Cancel | None = None) -> None:
         self.log.append(("retag", source.digest, tuple(references)))
         self._check(references)
-        self._hold(source, references)
+        self._hold(source, [_repository(one) for one in references])
+        self._tag(source.digest, references)
 
-    def _check(self, references: Sequence[str]) -> None:
+    def _tag(self, manifest: str, references: Sequence[str]) -> None:
         for reference in references:
-            if reference in self.refuses:
-                raise RegistryError(f"{reference}: denied")
+            held = self.remotes.get(full_name(reference))
+            self.set_tag(reference, manifest, before=held.digest if held else None)
 
-    def _hold(self, held: Remote, references: Sequence[str]) -> None:
-        for reference in references:
-            name = full_name(reference)
-            self.remotes[name] = replace(held, reference=name)
-            self.remotes[f"{name.rpartition(':')[0]}@{held.digest}"] = held
+
+def _repository(reference: str) -> str:
+    """The repository of a reference with or without a tag or digest, as the keys of `FakeRegistry` spell it."""
+    return full_name(reference.partition("@")[0]).rpartition(":")[0]
+
+
+def _by_digest(reference: str, manifest: str) -> str:
+    return f"{_repository(reference)}@{manifest}"
 
 
 class _Taken:

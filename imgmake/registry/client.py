@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, MutableMapping, Sequence
 
 from imgmake.errors import InvalidReference
-from imgmake.ports import Cancel, Engine, Image, Output, Remote, Shell
+from imgmake.ports import Artifact, Cancel, Engine, Image, Output, Referrer, Remote, Shell
 from imgmake.references import DEFAULT_TAG, Reference, parse
-from imgmake.registry.copying import copy_manifest
+from imgmake.registry.copying import copy_manifest, copy_referrers
 from imgmake.registry.faults import Place
 from imgmake.registry.images import images as read_images
-from imgmake.registry.push import Memory, Push
+from imgmake.registry.referrers import attach, content
+from imgmake.registry.referrers import referrers as list_referrers
 from imgmake.registry.repository import Repository
+from imgmake.registry.sending import Memory, Send
+from imgmake.registry.tagging import remove_tag, set_tag, wanted
 from imgmake.registry.transport import Transport
 
 
@@ -61,6 +64,89 @@ class RegistryClient:
         """Every tag of a repository, in the registry's order; empty when it does not exist."""
         return self.repository(parse(repository), cancel).tags()
 
+    def digest(self, reference: str, *, cancel: Cancel | None = None) -> str | None:
+        """The digest that a tag stands for now, in one request; None when there is no such tag."""
+        name = parse(reference)
+        return self.repository(name, cancel).manifest_digest(name.digest or name.tag or DEFAULT_TAG)
+
+    # --- by digest --------------------------------------------------------------------------------------------
+
+    def send(
+        self,
+        engine: Engine,
+        images: Sequence[Image],
+        repositories: Sequence[str],
+        *,
+        near: Sequence[str] = (),
+        output: Output,
+        cancel: Cancel | None = None,
+    ) -> str:
+        """Bring images of the engine to each repository by digest, several as one index; no tag is set.
+
+        Only what a registry lacks is exported, packed and sent. `near` are tags (``registry/app:1.2``) that are
+        likely to share layers. Returns the digest of what is to be tagged, the same everywhere.
+        """
+        destinations: dict[Repository, list[str]] = {one: [] for one in self._repositories(repositories, cancel)}
+        for name in map(parse, near):
+            for repository, tags in destinations.items():
+                if (repository.place.registry, repository.place.repository) == (name.domain, name.path) and name.tag:
+                    tags.append(name.tag)
+        return Send(engine, images, destinations, self._memory, output, cancel or Cancel()).run()
+
+    def copy(
+        self,
+        source: Remote,
+        repositories: Sequence[str],
+        *,
+        referrers: bool = False,
+        output: Output,
+        cancel: Cancel | None = None,
+    ) -> None:
+        """Bring a manifest or index with all that it names to each repository, byte for byte; no tag is set.
+
+        With `referrers`, what refers to it, and to what an index lists, goes along.
+        """
+        origin = self.repository(parse(source.reference), cancel)
+        for target in self._repositories(repositories, cancel):
+            if origin.place == target.place:
+                wanted(origin, source.digest)
+                continue
+            output.note(f"copying {source.digest[:19]} from {origin} to {target}")
+            copy_manifest(origin, target, source.digest)
+            if referrers:
+                copy_referrers(origin, target, source.digest)
+
+    # --- tags -------------------------------------------------------------------------------------------------
+
+    def set_tag(self, reference: str, digest: str, *, before: str | None, cancel: Cancel | None = None) -> bool:
+        """Point a tag that holds `before` at a manifest of its repository; False when it did so already.
+
+        It is read before the write and after it; raises TagMoved when it is neither `before` nor `digest`.
+        """
+        name = _tagged(reference)
+        return set_tag(self.repository(name, cancel), name.tag, digest, before)
+
+    def remove_tag(self, reference: str, *, holds: str, cancel: Cancel | None = None) -> bool:
+        """Remove a tag that holds this digest, never the manifest; False where the registry cannot do that."""
+        name = _tagged(reference)
+        return remove_tag(self.repository(name, cancel), name.tag, holds)
+
+    # --- what refers to a manifest ----------------------------------------------------------------------------
+
+    def attach(self, repository: str, subject: str, artifact: Artifact, *, cancel: Cancel | None = None) -> str:
+        """Push what refers to the manifest `subject`; the same again is no second one. Returns its digest."""
+        return attach(self.repository(parse(repository), cancel), subject, artifact)
+
+    def referrers(self, repository: str, subject: str, *, cancel: Cancel | None = None) -> Sequence[Referrer]:
+        """What refers to a manifest, by the registry's own list or the fallback tag (distribution-spec 1.1)."""
+        return list_referrers(self.repository(parse(repository), cancel), subject)
+
+    def artifact(self, repository: str, referrer: Referrer, *, cancel: Cancel | None = None) -> Artifact:
+        """The content of one referrer, verified."""
+        return content(self.repository(parse(repository), cancel), referrer)
+
+    # --- all at once ------------------------------------------------------------------------------------------
+
     def push(
         self,
         engine: Engine,
@@ -74,29 +160,38 @@ class RegistryClient:
 
         Only what a registry lacks is exported, packed and sent; tags are set last, each read back.
         """
-        destinations = self._grouped(references, cancel)
-        return Push(engine, images, destinations, self._memory, output, cancel or Cancel()).run()
+        names = [_tagged(reference) for reference in references]
+        repositories = [name.repository for name in names]
+        digest = self.send(engine, images, repositories, near=references, output=output, cancel=cancel)
+        self._set_tags(names, digest, output, cancel)
+        return digest
 
     def retag(self, source: Remote, references: Sequence[str], *, output: Output, cancel: Cancel | None = None) -> None:
         """Set tags on what a registry has; for another repository it is copied there first, byte for byte."""
-        origin = self.repository(parse(source.reference), cancel)
-        for target, tags in self._grouped(references, cancel).items():
-            manifest = copy_manifest(origin, target, source.digest)
-            for tag in tags:
-                moved = target.put_manifest(tag, manifest)
-                output.note(f"tag {target}:{tag} -> {manifest.digest}{'' if moved else ' (as it was)'}")
+        names = [_tagged(reference) for reference in references]
+        self.copy(source, [name.repository for name in names], output=output, cancel=cancel)
+        self._set_tags(names, source.digest, output, cancel)
+
+    def _set_tags(self, names: Sequence[Reference], digest: str, output: Output, cancel: Cancel | None) -> None:
+        for name in dict.fromkeys(names):
+            before = self.digest(str(name), cancel=cancel)
+            moved = self.set_tag(str(name), digest, before=before, cancel=cancel)
+            output.note(f"tag {name} -> {digest}{'' if moved else ' (as it was)'}")
+
+    # --- places -----------------------------------------------------------------------------------------------
 
     def repository(self, name: Reference, cancel: Cancel | None = None) -> Repository:
         """The single calls on one repository, for what is not a whole push."""
         return Repository(self._transport, Place(name.domain, name.path), cancel or Cancel())
 
-    def _grouped(self, references: Sequence[str], cancel: Cancel | None) -> dict[Repository, list[str]]:
-        grouped: dict[Reference, list[str]] = {}
-        for reference in references:
-            name = parse(reference)
-            if name.digest:
-                raise InvalidReference(f"{reference!r} is a digest, and only a tag can be set")
-            tags = grouped.setdefault(name._replace(tag=""), [])
-            if (tag := name.tag or DEFAULT_TAG) not in tags:
-                tags.append(tag)
-        return {self.repository(name, cancel): tags for name, tags in grouped.items()}
+    def _repositories(self, names: Sequence[str], cancel: Cancel | None) -> list[Repository]:
+        """Each once, however it is spelt."""
+        wanted = dict.fromkeys((name.domain, name.path) for name in map(parse, names))
+        return [self.repository(Reference(domain, path), cancel) for domain, path in wanted]
+
+
+def _tagged(reference: str) -> Reference:
+    name = parse(reference)
+    if name.digest:
+        raise InvalidReference(f"{reference!r} is a digest, and only a tag can be set")
+    return name._replace(tag=name.tag or DEFAULT_TAG)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
-from imgmake.errors import RegistryError
-from imgmake.registry.manifests import INDEXES, Blob, Manifest, layers_of
+from imgmake.registry.manifests import Blob, Manifest, blobs_of, parts_of
+from imgmake.registry.referrers import listed, put
 from imgmake.registry.repository import Repository, opener
+from imgmake.registry.tagging import wanted
 
 
 def copy_blob(source: Repository, target: Repository, blob: Blob) -> None:
@@ -35,25 +35,22 @@ def copy_manifest(source: Repository, target: Repository, version: str) -> Manif
 
     Of an index every part is taken, attestations too, for the index promises them.
     """
-    manifest = source.get_manifest(version)
-    if manifest is None:
-        raise RegistryError(f"{source}: {version} is gone", hint="was it deleted meanwhile?")
+    manifest = wanted(source, version)
     if source.place != target.place:
-        for part in _parts(manifest):
+        for part in parts_of(manifest):
             copy_manifest(source, target, part)
-        for blob in _blobs(manifest):
+        for blob in blobs_of(manifest):
             copy_blob(source, target, blob)
         target.put_manifest(manifest.digest, manifest)
     return manifest
 
 
-def _parts(manifest: Manifest) -> list[str]:
-    if manifest.media_type not in INDEXES:
-        return []
-    return [str(entry["digest"]) for entry in manifest.content.get("manifests", ())]
-
-
-def _blobs(manifest: Manifest) -> list[Blob]:
-    config: dict[str, Any] = manifest.content.get("config") or {}
-    own = [Blob(str(config["digest"]), int(config["size"]), "")] if config else []
-    return [*own, *dict.fromkeys(layers_of(manifest))]
+def copy_referrers(source: Repository, target: Repository, digest: str) -> None:
+    """Bring what refers to a manifest, and to what an index lists, and what refers to that again."""
+    manifest = source.get_manifest(digest)
+    for part in parts_of(manifest) if manifest else ():
+        copy_referrers(source, target, part)
+    for entry in listed(source, digest):
+        referrer = copy_manifest(source, target, str(entry.get("digest")))
+        put(target, digest, referrer)
+        copy_referrers(source, target, referrer.digest)

@@ -11,12 +11,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from imgmake.ports import Image
+from imgmake.ports import Artifact, Image, Referrer
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
+OCI_EMPTY = "application/vnd.oci.empty.v1+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
@@ -25,6 +26,7 @@ DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 MANIFESTS = (DOCKER_MANIFEST, OCI_MANIFEST)
 INDEXES = (DOCKER_LIST, OCI_INDEX)
 ACCEPTED = (*INDEXES, *MANIFESTS)
+EMPTY = b"{}"  # the content of OCI_EMPTY (OCI image-spec, manifest.md, "Guidance for an Empty Descriptor")
 _ALGORITHMS = {"sha256", "sha384", "sha512"}  # OCI image-spec, descriptor.md
 _CONFIGS = {OCI_CONFIG, DOCKER_CONFIG}
 
@@ -120,6 +122,20 @@ def config_of(manifest: Manifest) -> str:
     return str(config.get("digest", "")) if config.get("mediaType") in _CONFIGS else ""
 
 
+def parts_of(manifest: Manifest) -> tuple[str, ...]:
+    """The digests of all that an index lists, attestations too; nothing for a manifest."""
+    if manifest.media_type not in INDEXES:
+        return ()
+    return tuple(str(entry.get("digest")) for entry in _objects(manifest.content, "manifests"))
+
+
+def blobs_of(manifest: Manifest) -> tuple[Blob, ...]:
+    """Configuration and layers, each once."""
+    config = _object(manifest.content, "config")
+    own = [Blob(str(config.get("digest")), _size(config), "")] if config else []
+    return tuple(dict.fromkeys([*own, *layers_of(manifest)]))
+
+
 def layers_of(manifest: Manifest) -> tuple[Blob, ...]:
     """The layers in their order."""
     found = _objects(manifest.content, "layers")
@@ -199,6 +215,64 @@ def needs_oci(images: Sequence[Packed]) -> bool:
     driver, and the one that every registry and every engine of the last ten years takes.
     """
     return any(blob.compression != "gzip" for image in images for blob in image.layers)
+
+
+# --- what refers to a manifest ----------------------------------------------------------------------------
+
+
+def compose_artifact(artifact: Artifact, subject: Manifest) -> Manifest:
+    """The manifest of something that refers to `subject`; the same gives the same bytes.
+
+    OCI image-spec 1.1, manifest.md, "Guidelines for Artifact Usage": an empty configuration, one layer.
+    """
+    config = {"mediaType": OCI_EMPTY, "size": len(EMPTY), "digest": sha256(EMPTY)}
+    layer = {"mediaType": artifact.artifact_type, "size": len(artifact.data), "digest": sha256(artifact.data)}
+    content = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "artifactType": artifact.artifact_type, "config": config}
+    content |= {"layers": [layer], "subject": subject.descriptor}
+    annotations = dict(sorted(artifact.annotations.items()))
+    return _manifest({**content, "annotations": annotations} if annotations else content)
+
+
+def compose_referrers(listed: Sequence[Mapping[str, Any]]) -> Manifest:
+    """The index under a fallback tag: the descriptors of what refers to a manifest."""
+    return _manifest({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": list(listed)})
+
+
+def artifact_type(manifest: Manifest) -> str:
+    """What kind of artifact a manifest is: by its own word, else its configuration's type (image-spec 1.1)."""
+    content = manifest.content
+    return str(content.get("artifactType") or _object(content, "config").get("mediaType") or "")
+
+
+def annotations_of(content: Mapping[str, Any]) -> dict[str, str]:
+    """The annotations of a manifest or descriptor."""
+    return {str(key): str(value) for key, value in _object(content, "annotations").items()}
+
+
+def listing_of(manifest: Manifest) -> dict[str, Any]:
+    """A manifest as a list of referrers shows it (distribution-spec 1.1, "Listing Referrers")."""
+    found: dict[str, Any] = {**manifest.descriptor}
+    if kind := artifact_type(manifest):
+        found["artifactType"] = kind
+    if annotations := annotations_of(manifest.content):
+        found["annotations"] = annotations
+    return found
+
+
+def listed_in(data: bytes) -> tuple[Mapping[str, Any], ...]:
+    """The descriptors that an index lists."""
+    return _objects(decode(data), "manifests")
+
+
+def referrer_of(descriptor: Mapping[str, Any]) -> Referrer:
+    """One entry of a list of referrers."""
+    kind = str(descriptor.get("artifactType") or "")
+    return Referrer(str(descriptor.get("digest")), kind, annotations_of(descriptor))
+
+
+def subject_of(manifest: Manifest) -> str:
+    """The digest of what a manifest refers to; empty when it refers to nothing."""
+    return str(_object(manifest.content, "subject").get("digest", ""))
 
 
 def _manifest(content: Mapping[str, Any]) -> Manifest:

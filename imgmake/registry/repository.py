@@ -8,21 +8,38 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import quote, urlencode, urljoin
 
-from imgmake.errors import RegistryError
+from imgmake.errors import RegistryError, TagMoved
 from imgmake.ports import Cancel
+from imgmake.registry import faults
 from imgmake.registry.faults import Place, is_absence
-from imgmake.registry.manifests import ACCEPTED, Blob, Manifest, decode, matches, media_type_of, sha256
+from imgmake.registry.manifests import (
+    ACCEPTED,
+    OCI_INDEX,
+    Blob,
+    Manifest,
+    decode,
+    listed_in,
+    matches,
+    media_type_of,
+    sha256,
+    subject_of,
+)
 from imgmake.registry.transport import Call, Reply, Transport, stop_if
 
 _CHUNK = 1 << 20
 _PAGE = 1000  # tags asked for at once
 _NEXT = re.compile(r"""<([^>]*)>[^<]*;\s*rel=["']?next\b""")
 _DIGEST_HEADER = "Docker-Content-Digest"
+_SUBJECT_HEADER = "OCI-Subject"  # distribution-spec 1.1, "Pushing Manifests with Subject"
+_AS_IT_WAS = Reply(304, {}, b"", "")
+# Registries that know digests only answer a DELETE by tag with any of these; Debian's says 400, DIGEST_INVALID.
+_CANNOT = frozenset({400, 405, 501})
+_NO_LIST = frozenset({400, 404, 405, 406, 501})  # of registries from before distribution-spec 1.1
 
 
 class Repository:
@@ -77,18 +94,96 @@ class Repository:
         """Set a tag, or the manifest's own digest, and read it back; False when it was already so."""
         if self.manifest_digest(version) == manifest.digest:
             return False
-        call = Call(
+        call = self._put_call(version, manifest)
+        self._expect(call, self._send(call), 201, 200, 202)
+        self._verify(version, manifest)
+        return True
+
+    def put_referrer(self, manifest: Manifest) -> bool:
+        """Write the manifest of an artifact by digest; whether the registry lists by itself what it refers to."""
+        call = self._put_call(manifest.digest, manifest)
+        reply = self._send(call)
+        self._expect(call, reply, 201, 200, 202)
+        self._verify(manifest.digest, manifest)
+        return reply.headers.get(_SUBJECT_HEADER, "") == subject_of(manifest)
+
+    def _put_call(self, version: str, manifest: Manifest) -> Call:
+        return Call(
             "PUT",
             self._path("manifests", version),
             f"writing the manifest of {version}",
             {"Content-Type": manifest.media_type},
             lambda: manifest.data,
         )
-        self._expect(call, self._send(call), 201, 200, 202)
-        held = self.manifest_digest(version)
-        if held != manifest.digest:
-            raise self._liar(f"the manifest of {version} just written", manifest.digest, held or "nothing")
+
+    def _verify(self, version: str, manifest: Manifest) -> None:
+        held = self.get_manifest(version)
+        if held is None or held.digest != manifest.digest:
+            found = held.digest if held else "nothing"
+            raise self._liar(f"the manifest of {version} just written", manifest.digest, found)
+
+    def move_tag(self, tag: str, manifest: Manifest, before: str | None) -> bool:
+        """Set a tag that holds `before`, and read it back; False when it held the manifest already.
+
+        Every try looks first, for one whose answer was lost may have done it, and another may have come between.
+        Raises TagMoved.
+        """
+        call = self._put_call(tag, manifest)
+        written = False
+
+        def once() -> Reply:
+            nonlocal written
+            if not self._must_move(tag, manifest.digest, before):
+                return _AS_IT_WAS
+            written = True
+            return self._transport.call(self.place, call, self._cancel)
+
+        reply = self._transport.attempts(self.place, self._cancel, once)
+        if reply is not _AS_IT_WAS:
+            self._expect(call, reply, 201, 200, 202)
+            self._verify_tag(tag, manifest, before)
+        return written
+
+    def _must_move(self, tag: str, after: str, before: str | None) -> bool:
+        held = self.manifest_digest(tag)
+        if held not in (before, after):
+            raise self.moved(tag, held, before)
+        return held != after
+
+    def _verify_tag(self, tag: str, manifest: Manifest, before: str | None) -> None:
+        held = self.get_manifest(tag)
+        if held is not None and held.digest not in (before, manifest.digest):
+            raise self.moved(tag, held.digest, manifest.digest)
+        if held is None or held.digest != manifest.digest:
+            found = held.digest if held else "nothing"
+            raise self._liar(f"the tag {tag} just written", manifest.digest, found)
+
+    def moved(self, tag: str, held: str | None, expected: str | None) -> TagMoved:
+        """The error for a tag that somebody else wrote meanwhile."""
+        return TagMoved(
+            f"{self}:{tag} holds {held or 'nothing'} now, and not {expected or 'nothing'}",
+            hint="another publish moved it meanwhile: run again",
+        )
+
+    def delete_tag(self, tag: str) -> bool:
+        """Ask for a tag, and nothing else, to be removed; False when the registry cannot."""
+        call = Call("DELETE", self._path("manifests", tag), f"removing the tag {tag}")
+        reply = self._send(call)
+        if reply.status in _CANNOT or (reply.status == 404 and not is_absence(reply.headers, reply.body)):
+            return False
+        self._expect(call, reply, 202, 200, 204, 404)
         return True
+
+    # --- what refers to a manifest ----------------------------------------------------------------------------
+
+    def list_referrers(self, subject: str) -> tuple[Mapping[str, Any], ...] | None:
+        """The descriptors of what refers to a manifest; None when the registry has no such list of its own."""
+        found: list[Mapping[str, Any]] = []
+        for page in self._pages(self._path("referrers", subject), f"listing what refers to {subject[:19]}", _NO_LIST):
+            if page.status != 200 or not _is_index(page):
+                return None
+            found += listed_in(page.body)
+        return tuple({str(one.get("digest")): one for one in found}.values())
 
     # --- blobs ------------------------------------------------------------------------------------------------
 
@@ -165,20 +260,25 @@ class Repository:
 
     def tags(self) -> tuple[str, ...]:
         """Every tag, in the registry's order; none for a repository that it does not know."""
-        return tuple(tag for page in self._pages() for tag in page)
-
-    def _pages(self) -> Iterator[list[str]]:
         path = f"{self._path('tags', 'list')}?{urlencode({'n': _PAGE})}"
+        pages = [page for page in self._pages(path, "listing tags", {404}) if self._is_there(page, "listing tags")]
+        return tuple(tag for page in pages for tag in _tags_in(page.body))
+
+    def _is_there(self, page: Reply, doing: str) -> bool:
+        if page.status == 404 and not is_absence(page.headers, page.body):
+            raise faults.refused(self.place, doing, page.status, page.body)
+        return page.status != 404
+
+    def _pages(self, path: str, doing: str, also: Collection[int]) -> Iterator[Reply]:
+        """Every page of a list; the last may be an answer with a status of `also`."""
         seen: set[str] = set()
         while path and path not in seen:
             seen.add(path)
-            call = Call("GET", path, "listing tags")
+            call = Call("GET", path, doing)
             reply = self._send(call)
-            if reply.status == 404 and is_absence(reply.headers, reply.body):
-                return
-            self._expect(call, reply, 200)
-            yield _tags_in(reply.body)
-            path = _next(reply)
+            self._expect(call, reply, 200, *also)
+            yield reply
+            path = _next(reply) if reply.status == 200 else ""
 
     # --- all of them ------------------------------------------------------------------------------------------
 
@@ -242,6 +342,11 @@ def opener(path: Path) -> Callable[[], BinaryIO]:
 def _tags_in(body: bytes) -> list[str]:
     found = decode(body).get("tags")
     return [str(tag) for tag in found] if isinstance(found, list) else []
+
+
+def _is_index(reply: Reply) -> bool:
+    kind = reply.headers.get("Content-Type", "").partition(";")[0].strip()
+    return kind == OCI_INDEX or decode(reply.body).get("mediaType") == OCI_INDEX
 
 
 def _next(reply: Reply) -> str:

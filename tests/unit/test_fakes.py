@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from imgmake import ports
-from imgmake.errors import EngineError, RegistryError, SourceError
+from imgmake.errors import EngineError, RegistryError, SourceError, TagMoved
 from imgmake.model import Field, Outcome, Reason, State, Verdict
-from imgmake.ports import BuildRequest, Cancel, ContainerSpec, Record
+from imgmake.ports import Artifact, BuildRequest, Cancel, ContainerSpec, Record
 from tests.fakes import FakeEngine, MemorySources, MemoryState, Ran, RecordingOutput, RecordingReporter, World
 
 
@@ -171,6 +171,39 @@ def test_registry_holds_what_was_pushed() -> None:
     world.registry.refuses.add("r.example/app:3")
     with pytest.raises(RegistryError, match="denied"):
         world.registry.retag(held, ["r.example/app:3"], output=RecordingOutput())
+
+
+def test_registry_sets_tags_only_on_what_was_sent_and_from_what_was_expected() -> None:
+    world = World()
+    image = world.engine.commit_image("app:1")
+    sent = world.registry.send(world.engine, [image], ["r.example/app"], output=RecordingOutput())
+    assert world.registry.tags("r.example/app") == ()
+    assert world.registry.set_tag("r.example/app:1", sent, before=None)
+    assert not world.registry.set_tag("r.example/app:1", sent, before=None)
+    with pytest.raises(RegistryError, match="has no manifest"):
+        world.registry.set_tag("r.example/other:1", sent, before=None)
+    with pytest.raises(TagMoved):
+        world.registry.remove_tag("r.example/app:1", holds="sha256:other")
+    assert world.registry.remove_tag("r.example/app:1", holds=sent)
+    assert world.registry.digest("r.example/app:1") is None
+    assert world.registry.digest(f"r.example/app@{sent}") == sent
+
+
+def test_registry_keeps_what_refers_to_a_manifest_and_copies_it_when_asked() -> None:
+    world = World()
+    registry, output = world.registry, RecordingOutput()
+    image = world.engine.commit_image("app:1")
+    sent = registry.send(world.engine, [image], ["a.example/app"], output=output)
+    sbom = Artifact("application/spdx+json", b"{}", {"k": "v"})
+    assert registry.attach("a.example/app", sent, sbom) == registry.attach("a.example/app", sent, sbom)
+    source = registry.resolve(f"a.example/app@{sent}")
+    assert source is not None
+    registry.copy(source, ["b.example/app"], output=output)
+    assert registry.referrers("b.example/app", sent) == ()
+    registry.copy(source, ["b.example/app"], referrers=True, output=output)
+    [referrer] = registry.referrers("b.example/app", sent)
+    assert (referrer.artifact_type, referrer.annotations) == ("application/spdx+json", {"k": "v"})
+    assert registry.artifact("b.example/app", referrer) == sbom
 
 
 def test_reporter_tells_a_run_as_a_list() -> None:

@@ -1,8 +1,7 @@
-"""Publishing images of an engine: what is already there, what must be packed and sent, in which order.
+"""Sending images of an engine: what is already there, what must be packed and sent; sets no tag.
 
-First every blob and manifest goes to every registry, by digest; only then are tags set, so that a
-failure leaves no tag half moved. A layer that any destination holds is not packed again: the
-manifests under its present tags tell how it was packed.
+A layer that any destination holds is not packed again: the manifests under its present tags tell
+how it was packed.
 """
 
 from __future__ import annotations
@@ -60,8 +59,8 @@ class Memory:
         return tuple(name for name in [*found] if name != repository.place.repository)
 
 
-class Push:
-    """One publication: `images` to every destination, each a repository with the tags to set there."""
+class Send:
+    """Brings `images` to every destination: a repository, and its tags that are likely to share layers."""
 
     def __init__(
         self,
@@ -81,7 +80,7 @@ class Push:
         self._there: dict[tuple[Repository, Blob], bool] = {}
 
     def run(self) -> str:
-        """Do it; the digest that every tag then names."""
+        """Do it; the digest of what is to be tagged."""
         _refuse_twins(self._images)
         with tempfile.TemporaryDirectory(prefix="imgmake-") as folder:
             blobs = self._find(dict.fromkeys(diff_id for image in self._images for diff_id in image.layers))
@@ -91,7 +90,6 @@ class Push:
                 self._send(repository, packed, files)
                 for manifest in manifests:
                     repository.put_manifest(manifest.digest, manifest)
-        self._set_tags(manifests[-1])
         return manifests[-1].digest
 
     # --- what is already there --------------------------------------------------------------------------------
@@ -111,8 +109,8 @@ class Push:
 
     def _present_tags(self, repository: Repository) -> list[str]:
         present = repository.tags()
-        asked = [tag for tag in self._destinations[repository] if tag in present]
-        return list(dict.fromkeys([*asked, *reversed(present[-_TAGS_READ:])]))
+        near = [tag for tag in self._destinations[repository] if tag in present]
+        return list(dict.fromkeys([*near, *reversed(present[-_TAGS_READ:])]))
 
     def _is_near(self, blob: Blob) -> bool:
         """Whether a destination has it, or could take it over just now: not every registry does that when asked."""
@@ -198,12 +196,6 @@ class Push:
             if self._has(repository, blob):
                 return repository
         raise RegistryError(f"the layer {blob.digest} is gone from every registry", hint="publish again")
-
-    def _set_tags(self, manifest: Manifest) -> None:
-        for repository, tags in self._destinations.items():
-            for tag in tags:
-                moved = repository.put_manifest(tag, manifest)
-                self._output.note(f"tag {repository}:{tag} -> {manifest.digest}{'' if moved else ' (as it was)'}")
 
 
 def _refuse_twins(images: Sequence[Image]) -> None:
