@@ -85,18 +85,29 @@ class _Network:
 
     @contextlib.contextmanager
     def telling(self) -> Iterator[None]:
-        """Start every service, each when those before it are ready; when anything fails, show their logs."""
+        """Start every service, each when those before it are ready; when anything fails, show their logs.
+
+        That a service failed while the command ran is told in any case, that it ended when the command failed.
+        """
         try:
             for name, spec in self._specs.items():
                 self._start(name, spec)
             yield
         except CommandFailed:
             self.failed = True
+            self._tell()
             raise
-        finally:
-            if self.failed and not self._scope.cancel.stopped:
-                for name, container in self._started.items():
-                    services.show_logs(name, container, self._output)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._scope.cancel.stopped:
+            return
+        for name, container in self._started.items():
+            said, code = services.ended(name, container)
+            if said and (code or self.failed):
+                self._output.note(said)
+            if code or self.failed:
+                services.show_logs(name, container, self._output)
 
     def _start(self, name: str, spec: ContainerSpec) -> None:
         checked = {}

@@ -14,6 +14,7 @@ from imgmake.errors import CommandFailed
 from imgmake.ports import ContainerSpec, Output
 
 PATIENCE = 60.0  # seconds until a port must listen
+SETTLING = 0.3  # seconds in which a service that nothing tells ready may fail: most that cannot start do so at once
 _HEALTH_SECONDS = 600.0  # a healthcheck ends by itself; this is for one that never does
 _POLL = 0.1  # seconds
 _TAIL = 100  # lines of a log
@@ -42,10 +43,16 @@ def health(image: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def wait(scope: Scope, name: str, container: Any) -> None:
-    """Wait until a started service is ready; CommandFailed when it ends, is unhealthy, or takes too long."""
+    """Wait until a started service is ready; CommandFailed when it ends, is unhealthy, or takes too long.
+
+    One with neither healthcheck nor exposed port is ready unless it fails at once; it may also have done its work.
+    """
     container.reload()
     healthy = "Health" in container.attrs["State"]
     ports = sorted(_tcp_ports(container))
+    if not healthy and not ports:
+        _settle(scope, name, container)
+        return
     patience = _HEALTH_SECONDS if healthy else PATIENCE
     end = time.monotonic() + patience
     while not _ready(name, container, ports, healthy=healthy):
@@ -55,6 +62,33 @@ def wait(scope: Scope, name: str, container: Any) -> None:
         if scope.cancel.wait(_POLL):
             scope.go_on()
         container.reload()
+
+
+def _settle(scope: Scope, name: str, container: Any) -> None:
+    end = time.monotonic() + SETTLING
+    while container.attrs["State"]["Running"] and time.monotonic() < end:
+        if scope.cancel.wait(_POLL):
+            scope.go_on()
+        container.reload()
+    state = container.attrs["State"]
+    if not state["Running"] and state["ExitCode"]:
+        raise CommandFailed(f"the service {name!r} {_end_of(state)}")
+
+
+def ended(name: str, container: Any) -> tuple[str, int]:
+    """What to say of a service that ended beside a command, and its exit code; ``("", 0)`` while it runs."""
+    try:
+        container.reload()
+    except docker.errors.NotFound:
+        return "", 0
+    state = container.attrs["State"]
+    if state["Running"]:
+        return "", 0
+    return f"the service {name!r} {_end_of(state)} before the command did", state["ExitCode"]
+
+
+def _end_of(state: Mapping[str, Any]) -> str:
+    return f"ended with exit code {state['ExitCode']}{' (out of memory)' if state.get('OOMKilled') else ''}"
 
 
 def show_logs(name: str, container: Any, output: Output) -> None:
@@ -67,12 +101,12 @@ def show_logs(name: str, container: Any, output: Output) -> None:
 def _ready(name: str, container: Any, ports: list[int], *, healthy: bool) -> bool:
     state = container.attrs["State"]
     if not state["Running"]:
-        raise CommandFailed(f"the service {name!r} ended with exit code {state['ExitCode']}")
+        raise CommandFailed(f"the service {name!r} {_end_of(state)}")
     if healthy:
         if state["Health"]["Status"] == "unhealthy":
             raise CommandFailed(f"the service {name!r} is unhealthy{_last_check(state)}")
         return bool(state["Health"]["Status"] == "healthy")
-    return not ports or _listens(container, ports)
+    return _listens(container, ports)
 
 
 def _last_check(state: Mapping[str, Any]) -> str:

@@ -330,6 +330,29 @@ def test_a_service_that_ends_shows_its_log(sh: Sh, shop: str) -> None:
     assert heard.text == "shop | cannot open the database\n"
 
 
+def test_a_service_without_a_port_that_fails_at_once_stops_the_run(sh: Sh, base_image: str) -> None:
+    heard = Heard()
+    beside = {"db": ContainerSpec(base_image, ("sh", "-c", "echo no disk; exit 3"))}
+    with pytest.raises(CommandFailed, match="the service 'db' ended with exit code 3"):
+        sh("echo never", heard, services=beside)
+    assert heard.text == "db | no disk\n"
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_service_without_a_port_that_ends_meanwhile_is_told(sh: Sh, base_image: str, code: int) -> None:
+    heard = Heard()
+    beside = {"db": ContainerSpec(base_image, ("sh", "-c", f"echo bye; sleep 1; exit {code}"))}
+    assert sh("sleep 2; exit 1", heard, services=beside) == 1
+    assert heard.notes == [f"the service 'db' ended with exit code {code} before the command did"]
+    assert heard.text == "db | bye\n"
+
+
+def test_a_service_that_did_its_work_is_no_failure(sh: Sh, base_image: str) -> None:
+    heard = Heard()
+    assert sh("true", heard, services={"migrate": ContainerSpec(base_image, ("true",))}) == 0
+    assert (heard.notes, heard.text) == ([], "")
+
+
 def test_a_service_that_never_listens_is_not_waited_for_for_ever(
     sh: Sh, shop: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
