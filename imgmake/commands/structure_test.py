@@ -16,7 +16,7 @@ from imgmake.commands import owner, tools, words
 from imgmake.commands.base import Action, Job, Read, View
 from imgmake.errors import CommandFailed, EngineError, PipefileError
 from imgmake.model import Field
-from imgmake.ports import Engine, Image
+from imgmake.ports import Engine, Finding, Image
 
 _PROGRAM = "container-structure-test"
 _FORMATS = {".json": "json", ".xml": "junit"}
@@ -62,6 +62,10 @@ class StructureTest(Action):
             argv = [program, "test", "--image", marked, "--platform", platform, *self._flags(view)]
             code = self._test(job, argv, env)
         words.finish(job, code, "structure_test")
+
+    def finding(self, view: View) -> Finding:
+        passed = ", ".join(view.expand(config) for config in self.configs)
+        return Finding(_PROGRAM, tools.version(_PROGRAM), f"all of {passed} passed")
 
     def _test(self, job: Job, argv: list[str], env: Mapping[str, str]) -> int:
         if not job.output.tty:

@@ -6,15 +6,16 @@ import copy
 import posixpath
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from imgmake.commands.base import Action, View
+from imgmake.commands.base import Action, Job, View
 from imgmake.errors import CommandFailed, EngineUnavailable, ImgmakeError, SourceError
-from imgmake.executor import inputs
+from imgmake.executor import evidence, inputs
 from imgmake.executor.run import Judgement, Run, targets_of
 from imgmake.freshness import judge_check, judge_file, judge_phony
 from imgmake.graph import Node
 from imgmake.model import CheckRule, Field, FileRule, PhonyRule, Rule, Verdict
-from imgmake.ports import Output, Record
+from imgmake.ports import Finding, Output, Record
 
 
 class Recipes:
@@ -72,6 +73,7 @@ class Recipes:
             max_age=rule.max_age,
             wish=run.settings.wish,
         )
+        run.passes[node.id] = fields
         return Judgement(verdict, fields)
 
     def _outputs(self, rule: FileRule) -> tuple[Field, ...]:
@@ -108,22 +110,25 @@ class Recipes:
     def perform(self, node: Node, judgement: Judgement, output: Output) -> None:
         run, state, rule = self._run, self._run.world.state, node.rule
         if isinstance(rule, PhonyRule):
-            self._commands(node, output)
+            self._commands(node, output, [])
             return
         before = {path: run.world.sources.stat(path) for path in targets_of(rule)} if isinstance(rule, FileRule) else {}
+        began, findings = run.world.clock.now(), list[Finding]()
         state.begin(node.id)
         try:
             for path in before:
                 run.world.sources.make_parent(path)
-            fields = self._commands(node, output) or judgement.fields
+            fields = self._commands(node, output, findings) or judgement.fields
             outputs = self._made(rule) if isinstance(rule, FileRule) else ()
         except BaseException:
             if isinstance(rule, FileRule) and not rule.keep:
                 self._delete_changed(before, output)
             raise
+        run.passes[node.id] = fields
+        evidence.keep(run, node, fields, findings, began)
         state.commit(node.id, Record(fields, outputs, run.world.clock.now()))
 
-    def _commands(self, node: Node, output: Output) -> tuple[Field, ...]:
+    def _commands(self, node: Node, output: Output, findings: list[Finding]) -> tuple[Field, ...]:
         """Run the recipe; returns the fields anew where a pulled image made the unknown known."""
         run = self._run
         fields: tuple[Field, ...] = ()
@@ -135,7 +140,7 @@ class Recipes:
             run.signals.check()
             output.command(step.show(shown))
             try:
-                step.run(job)
+                findings += _run(step, job, default=isinstance(node.rule, CheckRule))
             except ImgmakeError as error:
                 raise self._named(error, step, shown) from error.__cause__
         return fields
@@ -184,6 +189,13 @@ class Recipes:
                     output.note(f"deleted {path}, which the failed recipe left behind")
                 except SourceError as error:
                     output.note(f"could not delete {path}: {error}")
+
+
+def _run(step: Action, job: Job, *, default: bool) -> list[Finding]:
+    """Run one command; what it found, or for a check at least who examined."""
+    told: list[Finding] = []
+    step.run(replace(job, found=told.append))
+    return told or ([step.finding(job.view)] if default else [])
 
 
 def _pull_one(run: Run, reference: str, output: Output) -> bool:

@@ -57,6 +57,7 @@ class Run:
     signals: Signals = field(default_factory=Signals)
     settled: dict[str, State] = field(default_factory=dict)
     images: dict[str, tuple[Image, Stamp | None]] = field(default_factory=dict)  # node -> the rule's image
+    passes: dict[str, tuple[Field, ...]] = field(default_factory=dict)  # check -> what its pass is judged by
     pinned: set[str] = field(default_factory=set)  # image nodes taken as they are, under a given BUILD_ID
     predicting: bool = False  # judging ahead of time: what is not made yet is no error
     epoch: int = 0  # counts recipes that ran: what was judged in an earlier epoch may no longer hold
