@@ -6,11 +6,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tests import forked
 
 ROOT = Path(__file__).parents[2]
 SHOP = ROOT / "docs" / "tutorial" / "shop"
@@ -58,13 +59,12 @@ class Repo:
     def run(self, *argv: str, code: int | None = 0) -> Ran:
         """Run a command; its exit code must be `code` unless that is None."""
         done = subprocess.run(argv, cwd=self.path, env={**os.environ, **self.env}, capture_output=True, check=False)
-        ran = Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
-        assert code is None or ran.code == code, f"{' '.join(argv)}: exit {ran.code}\n{ran.out}\n{ran.err}"
-        return ran
+        return _expected(argv, code, done.returncode, done.stdout, done.stderr)
 
     def imgmake(self, *args: str, code: int | None = 0) -> Ran:
-        """Run imgmake as a user would, and return what it printed."""
-        return self.run(sys.executable, "-m", "imgmake", *args, code=code)
+        """Run imgmake as a user would (but for its start-up: see `tests.forked`), and return what it printed."""
+        ended = forked.run(args, cwd=self.path, env={**os.environ, **self.env})
+        return _expected(["imgmake", *args], code, *ended)
 
     def told(self, *args: str, code: int | None = 0) -> Ran:
         """Run ``imgmake --json``, and return its events."""
@@ -84,8 +84,14 @@ class Repo:
     def commit(self, message: str = "A change") -> str:
         """Commit everything; return the full commit."""
         self.run("git", "add", "--all")
-        self.run("git", "commit", "--quiet", "--allow-empty", "--message", message)
+        self.run("git", "-c", "gc.auto=0", "commit", "--quiet", "--allow-empty", "--message", message)
         return self.run("git", "rev-parse", "HEAD").out.strip()
+
+
+def _expected(argv: Sequence[str], code: int | None, ended: int, out: bytes, err: bytes) -> Ran:
+    ran = Ran(ended, out.decode(), err.decode())
+    assert code is None or ended == code, f"{' '.join(argv)}: exit {ended}\n{ran.out}\n{ran.err}"
+    return ran
 
 
 def repository(path: Path, source: Path | None = None, env: Mapping[str, str] | None = None) -> Repo:
@@ -95,7 +101,7 @@ def repository(path: Path, source: Path | None = None, env: Mapping[str, str] | 
     repo = Repo(path, {**identity, **(env or {})})
     if source is not None:
         shutil.copytree(source, path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("target", ".imgmake"))
-    repo.run("git", "init", "--quiet", "--initial-branch=main")
+    repo.run("git", "init", "--quiet", "--template=", "--initial-branch=main")  # no sample hooks
     repo.commit("The beginning")
     return repo
 

@@ -134,6 +134,13 @@ def test_a_stopped_run_ends_its_children(repo: Repo, sent: signal.Signals) -> No
     assert err.decode().splitlines()[-1] == "imgmake: interrupted"
 
 
+def test_the_installed_script_is_the_same(repo: Repo) -> None:
+    """All other runs leave its start-up out: see `tests.forked`."""
+    script = str(Path(sys.executable).with_name("imgmake"))
+    for words, code in ((["--list"], 0), (["stile"], 2)):
+        assert repo.run(script, *words, code=code) == repo.imgmake(*words, code=code)
+
+
 def test_cleaning_removes_what_was_made(repo: Repo) -> None:
     repo.imgmake()
     repo.imgmake("--clean")

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -24,10 +23,10 @@ from typing import NamedTuple
 import pytest
 
 import imgmake
+from tests import forked
 from tests.e2e.kit import ROOT, SHOP, Repo, repository
 
 PAGES = ["README.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md"))]
-SHELL = f'imgmake() {{ {shlex.quote(sys.executable)} -m imgmake "$@"; }}'
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)?(?:#([\w-]+))?\)")
 # Whatever a Pipefile on any page names.
@@ -82,11 +81,16 @@ PIPEFILES = [
 ]
 
 
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Repo:
+    """One for all questions, which write nothing."""
+    return small(tmp_path_factory.mktemp("docs") / "sample")
+
+
 @pytest.mark.parametrize("text", PIPEFILES)
-def test_every_pipefile_loads_and_its_rules_form_a_graph(text: str, tmp_path: Path) -> None:
-    repo = small(tmp_path / "sample")
-    repo.write("Pipefile.py", text)
-    drawn = repo.imgmake("--graph").out
+def test_every_pipefile_loads_and_its_rules_form_a_graph(text: str, sample: Repo) -> None:
+    sample.write("Pipefile.py", text)
+    drawn = sample.imgmake("--graph").out
     assert drawn.startswith("digraph")
 
 
@@ -107,12 +111,13 @@ def test_console_blocks_of_the_shop_print_what_they_say(
 
 def transcript(told: Page, repo: Repo) -> None:
     """Follow a page from top to bottom."""
+    imgmake = f'imgmake() {{ {shlex.join(forked.words())} "$@"; }}'
     for block in told.blocks:
         if block.language == "python" and block.text.startswith("# Pipefile.py\n"):
             repo.write("Pipefile.py", block.text)
         elif block.language == "console":
             for command, expected in commands(block.text):
-                printed = repo.run("sh", "-c", f"{SHELL}\n{{ {command}\n}} 2>&1", code=None).out
+                printed = repo.run("sh", "-c", f"{imgmake}\n{{ {command}\n}} 2>&1", code=None).out
                 place = f"{told.name}:{block.line}: $ {command}"
                 wrong = f"not printed: {first_wrong(expected, printed)}"
                 assert matches(expected, printed), f"{place}\n{wrong}\nprinted:\n{printed}"
@@ -169,8 +174,8 @@ def given(printed: str) -> str:
     return steady(printed) + "\n" if printed.strip() else ""
 
 
-def test_every_option_has_its_place(tmp_path: Path) -> None:
-    told = set(re.findall(r"--[a-z-]+", small(tmp_path / "sample").imgmake("--help").out)) - {"--show-completion"}
+def test_every_option_has_its_place(sample: Repo) -> None:
+    told = set(re.findall(r"--[a-z-]+", sample.imgmake("--help").out)) - {"--show-completion"}
     assert told <= set(re.findall(r"--[a-z-]+", page("docs/command-line.md").text))
 
 

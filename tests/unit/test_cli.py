@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from imgmake.cli.words import UNLIMITED, Request, normalise, split
 from imgmake.errors import GraphError, ImgmakeError, Interrupted, Place, Problems, UsageError
 from imgmake.model import Edge, Entry, Explanation, Kind, Outcome, Reason, State, Step, Verdict
 from imgmake.ports import Reporter
+from tests import forked
 
 ROOT = Path(__file__).parents[2]
 PLACE = Place("Pipefile.py", 3)
@@ -311,19 +311,17 @@ def test_a_defect_is_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 # --- the real command -----------------------------------------------------------------------------------------
 
 
-def command(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PYTHONPATH": str(ROOT), **environ}
-    done = subprocess.run(
-        [sys.executable, "-m", "imgmake", *words], env=env, capture_output=True, text=True, check=False
-    )
-    assert "Traceback" not in done.stderr
-    return done
+def command(*words: str, **environ: str) -> tuple[str, str]:
+    """What it says on stdout and on stderr."""
+    _, out, err = forked.run(words, cwd="/", env={**os.environ, **environ})
+    assert b"Traceback" not in err
+    return out.decode(), err.decode()
 
 
 def test_the_version_loads_nothing_heavy() -> None:
-    done = command("--version", PYTHONPROFILEIMPORTTIME="1")
-    assert done.stdout.startswith("imgmake")
-    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    out, err = command("--version", PYTHONPROFILEIMPORTTIME="1")
+    assert out.startswith("imgmake")
+    loaded = {line.rpartition("|")[2].strip() for line in err.splitlines()}
     assert loaded & {"rich", "docker", "git", "networkx", "requests", "imgmake.app"} == set()
 
 
@@ -339,22 +337,22 @@ def folder(tmp_path: Path) -> Path:
 
 def test_bash_completes_targets_and_variables(folder: Path) -> None:
     environ = {"COMP_CWORD": "3", "_IMGMAKE_COMPLETE": "complete_bash"}
-    assert command(**environ, COMP_WORDS=f"imgmake -C {folder} a").stdout.split() == ["app-image", "app.jar"]
-    assert command(**environ, COMP_WORDS=f"imgmake -C {folder} AP").stdout.split() == ["APP_REPO="]
-    assert command(**environ, COMP_WORDS=f"imgmake -C {folder}/none a").stdout.split() == []
+    assert command(**environ, COMP_WORDS=f"imgmake -C {folder} a")[0].split() == ["app-image", "app.jar"]
+    assert command(**environ, COMP_WORDS=f"imgmake -C {folder} AP")[0].split() == ["APP_REPO="]
+    assert command(**environ, COMP_WORDS=f"imgmake -C {folder}/none a")[0].split() == []
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_other_shells_complete_as_well(folder: Path, shell: str) -> None:
     environ = {"_TYPER_COMPLETE_ARGS": f"imgmake -C {folder} a", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
-    said = command(**environ, _IMGMAKE_COMPLETE=f"complete_{shell}").stdout
+    said = command(**environ, _IMGMAKE_COMPLETE=f"complete_{shell}")[0]
     assert "app-image" in said
     assert "lint" not in said
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_each_shell_has_a_completion_script(shell: str) -> None:
-    script = command(_IMGMAKE_COMPLETE=f"source_{shell}").stdout
+    script = command(_IMGMAKE_COMPLETE=f"source_{shell}")[0]
     assert f"_IMGMAKE_COMPLETE=complete_{shell}" in script
 
 

@@ -1,0 +1,194 @@
+"""The command without its start-up: a process that has imported imgmake, and forks for each run of it.
+
+`run` is ``python -m imgmake`` in a process of its own, with its own folder, environment, descriptors and exit code;
+only what it imports is there already, which is most of the time that a short run takes. What is to be seen of the
+start itself (what is imported when, the installed script, signals) belongs to tests that start a real one.
+This file is also the program of that process, and `words` its client for shell scripts: it imports little.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 (pathlib is slow to import)
+# What runs import late, but for git: importing that asks PATH for a program.
+_HEAVY = ("docker", "dockerfile", "networkx", "pydantic", "requests", "rich.console", "rich.live", "sqlite3", "typer")
+
+
+def run(words: Sequence[str], *, cwd: str | os.PathLike[str], env: Mapping[str, str]) -> tuple[int, bytes, bytes]:
+    """Run imgmake with these words and no input; return its exit code (-n on signal n), stdout and stderr."""
+    if _settings(env) != _settings(os.environ):  # an interpreter reads them once, when it starts
+        argv = [sys.executable, "-m", "imgmake", *words]
+        env = _with_root(env)
+        done = subprocess.run(argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        return done.returncode, done.stdout, done.stderr
+    with tempfile.TemporaryFile() as none, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        code = _ask(_server(), words, os.fspath(cwd), env, [none.fileno(), out.fileno(), err.fileno()])
+        out.seek(0)
+        err.seek(0)
+        return code, out.read(), err.read()
+
+
+def words() -> list[str]:
+    """The words of a command line that does the same, for a shell script."""
+    return [sys.executable, "-IS", __file__, "ask", _server()]
+
+
+def _with_root(env: Mapping[str, str]) -> dict[str, str]:
+    """What is tested is this checkout, whatever is installed."""
+    return {**env, "PYTHONPATH": os.pathsep.join([ROOT, *filter(None, [env.get("PYTHONPATH")])])}
+
+
+def _settings(env: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in env.items() if name.startswith(("PYTHON", "LC_", "LANG"))}
+
+
+@functools.cache
+def _server() -> str:
+    """The path of the socket of this process's server, which ends with us: then its stdin does."""
+    import atexit
+    import shutil
+
+    folder = tempfile.mkdtemp(prefix="imgmake-")  # short: a socket's path may have 107 bytes
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = f"{folder}/sock"
+    argv = [sys.executable, "-P", __file__, "serve", path]
+    server = subprocess.Popen(argv, env=_with_root(os.environ), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert server.stdin is not None
+    assert server.stdout is not None
+    atexit.register(server.wait)
+    atexit.register(server.stdin.close)
+    assert server.stdout.readline() == b"ready\n", "imgmake cannot be imported (see stderr)"
+    server.stdout.close()
+    return path
+
+
+# --- a request: the words, the folder, the environment, and three descriptors; the answer is the exit code --------
+
+
+def _ask(path: str, words: Sequence[str], cwd: str, env: Mapping[str, str], streams: Sequence[int]) -> int:
+    import marshal
+
+    request = marshal.dumps((list(words), cwd, dict(env)))
+    with socket.socket(socket.AF_UNIX) as server:
+        server.connect(path)
+        socket.send_fds(server, [len(request).to_bytes(4, "big")], streams)
+        server.sendall(request)
+        answer = server.makefile("rb").read()
+    assert answer, "the forked imgmake did not tell its end"
+    return int(answer)
+
+
+def _asked(client: socket.socket) -> tuple[list[str], str, dict[str, str], list[int]]:
+    import marshal
+
+    size, streams, _, _ = socket.recv_fds(client, 4, 3)
+    with client.makefile("rb") as stream:
+        words, cwd, env = marshal.loads(stream.read(int.from_bytes(size, "big")))
+    return words, cwd, env, streams
+
+
+# --- the server ---------------------------------------------------------------------------------------------------
+
+
+def _serve(path: str) -> None:
+    """Answer until stdin ends; this returns in a process that is to be imgmake, and in no other."""
+    import gc
+    import select
+    import signal
+
+    _import_all()
+    gc.freeze()  # else the collector of each fork would copy all the memory
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks that answer
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        print("ready", flush=True)
+        while listener in select.select([listener, sys.stdin], [], [])[0]:
+            client, _ = listener.accept()
+            with client:
+                if os.fork() == 0:
+                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                    return _answer(client)
+    os._exit(0)
+
+
+def _answer(client: socket.socket) -> None:
+    words, cwd, env, streams = _asked(client)
+    child = os.fork()
+    if child == 0:
+        return _become(words, cwd, env, streams)
+    for stream in streams:
+        os.close(stream)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    client.sendall(str(code).encode())
+    os._exit(0)
+
+
+def _import_all() -> None:
+    import importlib
+    import pkgutil
+    import threading
+
+    import imgmake
+
+    ours = [module.name for module in pkgutil.walk_packages(imgmake.__path__, "imgmake.")]
+    for name in (*_HEAVY, *(name for name in ours if not name.endswith("__main__"))):
+        importlib.import_module(name)
+    assert threading.active_count() == 1  # a fork has only the thread that forks
+
+
+def _become(words: list[str], cwd: str, env: dict[str, str], streams: list[int]) -> None:
+    import io
+    import time
+
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    assert isinstance(sys.stdout, io.TextIOWrapper)
+    sys.stdout.reconfigure(line_buffering=sys.stdout.isatty())
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(env)
+    time.tzset()
+    sys.argv[1:] = words
+    sys.path.insert(0, cwd)
+
+
+def _run() -> None:
+    """``python -m imgmake``, to the end of all that it asked to be done at exit; no module is taken down after that."""
+    import runpy
+
+    try:
+        runpy.run_module("imgmake", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if isinstance(end.code, int):
+            _codes.append(end.code)
+        raise
+
+
+_codes: list[int] = []
+
+
+def _last() -> None:
+    for code in _codes:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "ask":
+        code = _ask(sys.argv[2], sys.argv[3:], os.getcwd(), dict(os.environ), [0, 1, 2])  # noqa: PTH109
+        sys.exit(code if code >= 0 else 128 - code)
+    import atexit
+
+    atexit.register(_last)  # the first one registered is the last to run
+    _serve(sys.argv[2])
+    _run()
