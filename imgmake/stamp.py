@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import ValidationError
 
-from imgmake.model import Frozen
+from imgmake.fingerprint import digest
+from imgmake.model import Field, Frozen, Reason
 from imgmake.ports import Image
 
 LABEL = "io.imgmake.stamp"
@@ -37,6 +38,16 @@ _RUNTIME = tuple(
 )
 
 
+MOST_FILES = 100  # whose digests a label holds: about 2 kB
+_UNTOLD = " (no record tells which)"
+_PATHS = ("file", "folder", "link")
+_GROUPS = {
+    "instruction": "the Dockerfile's instructions",
+    "argument": "build arguments",
+    "file": "files of the context",
+}
+
+
 class Stamp(Frozen):
     """What an image says of its own build.
 
@@ -48,6 +59,7 @@ class Stamp(Frozen):
     metadata:    BUILD_ID, BUILD_DATE, VCS_REF, … at the build.
     managed:     label keys that are no content: written or removed by the stamp, or volatile.
     groups:      a short digest of each kind of input, so that ``--why`` can answer without a record.
+    files:       short digests of each file, by that of its name; empty when there are many.
     time:        seconds since the epoch.
     """
 
@@ -60,6 +72,7 @@ class Stamp(Frozen):
     metadata: Mapping[str, str] = {}
     managed: tuple[str, ...] = ()
     groups: Mapping[str, str] = {}
+    files: Mapping[str, str] = {}
     time: float = 0.0
 
     def to_label(self) -> str:
@@ -78,6 +91,59 @@ class Stamp(Frozen):
             return cls.model_validate_json(text, strict=True)
         except (ValidationError, ValueError):
             return None
+
+
+def groups(fields: Iterable[Field]) -> dict[str, str]:
+    """A short digest of each kind of field; the builder's family in full."""
+    kinds: dict[str, list[Field]] = {}
+    for field in fields:
+        kinds.setdefault("file" if field.kind in _PATHS else field.kind, []).append(field)
+    found = {kind: digest(members)[:12] for kind, members in kinds.items()}
+    return found | {"builder": kinds["builder"][0].value} if "builder" in kinds else found
+
+
+def files(fields: Iterable[Field]) -> dict[str, str]:
+    """A short digest of each file by one of its name; none when that would make a long label."""
+    found = [field for field in fields if field.kind in _PATHS]
+    return {} if len(found) > MOST_FILES else {_key(field.kind, field.name): _short(field.value) for field in found}
+
+
+def changed_groups(stamp: Stamp, fields: Iterable[Field]) -> frozenset[str]:
+    """The kinds of input that differ from those of the build."""
+    now = groups(fields)
+    return frozenset(kind for kind in {*now, *stamp.groups} if now.get(kind) != stamp.groups.get(kind))
+
+
+def same_files(stamp: Stamp, fields: Iterable[Field], *, apart_from: Collection[str]) -> bool:
+    """Whether the files are those of the build, but for some; only for a stamp that has `files`."""
+    apart = {_key(kind, name) for name in apart_from for kind in _PATHS}
+    now = {_key(f.kind, f.name): _short(f.value) for f in fields if f.kind in _PATHS}
+    return all(now.get(key) == stamp.files.get(key) for key in {*now, *stamp.files} - apart)
+
+
+def changes(stamp: Stamp, fields: Sequence[Field]) -> list[Reason]:
+    """What differs from the inputs of the build, as far as the stamp tells: files by name, all else by its kind."""
+    kinds = sorted(changed_groups(stamp, fields))
+    told = [] if "file" not in kinds or not stamp.files else list(_changed_files(stamp, fields))
+    rest = [kind for kind in kinds if kind != "file" or not told]
+    return [*(Reason(f"{_GROUPS.get(kind, kind)} changed{_UNTOLD}") for kind in rest), *told]
+
+
+def _changed_files(stamp: Stamp, fields: Iterable[Field]) -> Iterator[Reason]:
+    now = {_key(field.kind, field.name): field for field in fields if field.kind in _PATHS}
+    for key, field in now.items():
+        if stamp.files.get(key) != _short(field.value):
+            yield Reason(f"{field.name} {'changed' if key in stamp.files else 'is new'}")
+    if stamp.files.keys() - now.keys():
+        yield Reason(f"a file of the context is gone{_UNTOLD}")
+
+
+def _key(kind: str, name: str) -> str:
+    return digest([Field(kind, name, "")])[:8]
+
+
+def _short(value: str) -> str:
+    return digest([Field("", "", value)])[:8]
 
 
 def content_id(image: Image, managed: Collection[str] = ()) -> str:

@@ -10,7 +10,7 @@ from imgmake import dockerfile, stamp
 from imgmake.commands import owner
 from imgmake.dockerfile import ImageUse
 from imgmake.errors import BuildError, DockerfileError, EngineUnavailable, Place
-from imgmake.executor.images import Images, groups
+from imgmake.executor.images import Images
 from imgmake.executor.masking import Masked
 from imgmake.executor.origins import Origins
 from imgmake.executor.reading import Reader, Reading
@@ -225,7 +225,8 @@ class Building:
             metadata=metadata,
             managed=tuple(sorted(managed)),
             triggers={ref: tuple(base.config["OnBuild"]) for ref, base in bases.items() if base.config.get("OnBuild")},
-            groups=groups(reading.fields),
+            groups=stamp.groups(reading.fields),
+            files=stamp.files(reading.fields),
             time=run.world.clock.now(),
         )
         sealed = run.world.engine().relabel(image, labels={**labels, stamp.LABEL: seal.to_label()}, remove=remove)

@@ -21,11 +21,6 @@ from imgmake.stamp import Stamp
 
 Stamped = tuple[Image, Stamp]
 _TITLE = "org.opencontainers.image.title"
-_GROUPS = {
-    "instruction": "the Dockerfile's instructions",
-    "argument": "build arguments",
-    "file": "files of the context",
-}
 
 
 @dataclass(frozen=True)
@@ -147,7 +142,8 @@ class Images:
     def _as_old(self, node: Node, reading: Reading, seal: Stamp) -> bool:
         """Whether -o disregards something that this image reads, and all else agrees.
 
-        The stamp tells groups apart, not files: without the record of this very image, all files are disregarded.
+        Without the record of this very image the stamp tells; of a large context it tells no files apart, and all
+        are disregarded.
         """
         wish, record = self._run.settings.wish, self._run.world.state.record(node.id)
         if not any(field.name in wish.old for field in reading.fields):
@@ -157,8 +153,9 @@ class Images:
                 [f for f in wish.relevant(fields) if f.kind != "image"] for fields in (record.fields, reading.fields)
             )
             return then == now
-        found = groups(reading.fields)
-        return all(found.get(kind) == value for kind, value in seal.groups.items() if kind not in ("file", "image"))
+        return not (stamp.changed_groups(seal, reading.fields) - {"file", "image"}) and (
+            not seal.files or stamp.same_files(seal, reading.fields, apart_from=wish.old)
+        )
 
     def _moved(self, rule: ImageRule, seal: Stamp) -> Iterator[tuple[str, str, str]]:
         for reference, then in seal.bases:
@@ -195,7 +192,7 @@ class Images:
         if record is not None:
             reasons += differences(record.fields, reading.fields)
         elif newest is not None and rejected and "changed" in freshness.codes(rejected[0]):
-            reasons += _group_reasons(newest[1], reading)
+            reasons += stamp.changes(newest[1], reading.fields)
         for found in rejected[:1] if newest is not None else ():
             reasons += [reason for reason in found if reason.code != "changed"]
         return tuple(reasons) or (rejected[0] if rejected else (Reason("its inputs changed"),))
@@ -351,18 +348,3 @@ def _fits(name: str, tag: str) -> bool:
     return FINGERPRINT in name and bool(
         re.fullmatch(re.escape(name).replace(re.escape(FINGERPRINT), "[0-9a-f]{12}"), tag)
     )
-
-
-def groups(fields: Iterable[Field]) -> dict[str, str]:
-    """A short digest of each kind of field, as a stamp keeps them; the builder's family in full."""
-    kinds: dict[str, list[Field]] = {}
-    for field in fields:
-        kinds.setdefault("file" if field.kind in ("file", "folder", "link") else field.kind, []).append(field)
-    found = {kind: digest(members)[:12] for kind, members in kinds.items()}
-    return found | {"builder": kinds["builder"][0].value} if "builder" in kinds else found
-
-
-def _group_reasons(seal: Stamp, reading: Reading) -> list[Reason]:
-    now = groups(reading.fields)
-    changed = [kind for kind in {*now, *seal.groups} if now.get(kind) != seal.groups.get(kind)]
-    return [Reason(f"{_GROUPS.get(kind, kind)} changed (no record tells which)") for kind in sorted(changed)]

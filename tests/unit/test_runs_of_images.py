@@ -670,7 +670,11 @@ def test_what_is_taken_as_old_hides_no_other_change(repo: Repo) -> None:
     repo.put("Dockerfile", "FROM scratch\nCOPY . /\n").put("a", "1").put("b", "1").run("app")
     repo.put("a", "2")
     assert repo.run("app", old_file=("a",)).ran == []
+    shutil.rmtree(repo.path / ".imgmake")
+    assert repo.run("app", old_file=("a",)).ran == []
     repo.put("b", "2")
+    shutil.rmtree(repo.path / ".imgmake")
+    assert [reason.text for reason in repo.reasons("app", old_file=("a",))] == ["a changed", "b changed"]
     assert repo.run("app", old_file=("a",)).ran == ["app"]
 
 

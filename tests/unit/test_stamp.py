@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from imgmake import stamp
+from imgmake.model import Field
 from imgmake.ports import Image
 from imgmake.stamp import LABEL, Stamp
 
@@ -39,6 +40,7 @@ stamps = st.builds(
     metadata=maps,
     managed=st.lists(names, max_size=3).map(tuple),
     groups=maps,
+    files=maps,
     time=st.floats(0, 1e11),
 )
 
@@ -191,3 +193,39 @@ def test_keys_that_are_taken_are_neither_written_nor_removed() -> None:
 )
 def test_a_public_url_tells_no_secret(url: str, public: str) -> None:
     assert stamp.public_url(url) == public
+
+
+contexts = st.dictionaries(names, texts, max_size=6).map(
+    lambda found: tuple(Field("file", name, value) for name, value in found.items())
+)
+
+
+def built_from(fields: Sequence[Field]) -> Stamp:
+    return Stamp(fingerprint="", content="", groups=stamp.groups(fields), files=stamp.files(fields))
+
+
+@given(contexts, contexts)
+def test_a_stamp_tells_which_files_changed(before: tuple[Field, ...], after: tuple[Field, ...]) -> None:
+    then, now = ({field.name: field.value for field in fields} for fields in (before, after))
+    said = [reason.text.partition(" (")[0] for reason in stamp.changes(built_from(before), after)]
+    named = [f"{name} {'changed' if name in then else 'is new'}" for name in now if then.get(name) != now[name]]
+    named += ["a file of the context is gone"] if then.keys() - now.keys() else []
+    unordered = ["files of the context changed"] if before != after and not named else []
+    assert said == (named or unordered if before else ["files of the context changed"] if after else [])
+
+
+@given(contexts, contexts, st.sets(names))
+def test_files_are_the_same_apart_from_some(
+    before: tuple[Field, ...], after: tuple[Field, ...], apart: Set[str]
+) -> None:
+    then, now = ({f.name: f.value for f in fields if f.name not in apart} for fields in (before, after))
+    assert stamp.same_files(built_from(before), after, apart_from=apart) == (then == now)
+
+
+def test_a_stamp_of_many_files_stays_short() -> None:
+    fields = tuple(Field("file", str(i), "1") for i in range(stamp.MOST_FILES + 1))
+    seal = built_from(fields)
+    assert len(seal.to_label()) < 500
+    assert [reason.text for reason in stamp.changes(seal, fields[1:])] == [
+        "files of the context changed (no record tells which)"
+    ]
