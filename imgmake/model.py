@@ -210,10 +210,11 @@ class State(StrEnum):
     WAITING = "waiting"  # some prerequisite is not done
     READY = "ready"  # every prerequisite is done; not judged yet
     RUNNING = "running"  # being judged, or its recipe runs
+    SENT = "sent"  # a publication whose images are in their registries, and whose tags wait for the others'
     FRESH = "up to date"  # judged up to date: no recipe ran
     DONE = "done"  # its recipe ran and succeeded
     FAILED = "failed"  # its recipe failed
-    CANCELLED = "cancelled"  # a prerequisite failed, or the run was stopped
+    CANCELLED = "cancelled"  # a prerequisite, or what was to be published with it, failed; or the run was stopped
 
 
 class Outcome(NamedTuple):
@@ -257,6 +258,15 @@ class Explanation(NamedTuple):
     identity: str = ""  # image ID, BUILD_ID, time of the last success: what the target is now, in one line
     prerequisites: tuple[tuple[Edge, Verdict | None], ...] = ()  # None: a file without a rule
     inputs: tuple[Field, ...] = ()
+
+
+class Removal(NamedTuple):
+    """One line of ``--gc``: a tag of an image that is to go, or an image without any tag (`tag` is empty then)."""
+
+    tag: str
+    image: str  # its ID
+    target: str
+    time: float  # of the build, in seconds since the epoch
 
 
 class Step(NamedTuple):

@@ -2,8 +2,13 @@
 
 ```
 WAITING ──all prerequisites over──> READY ──taken──> RUNNING ──> FRESH | DONE | FAILED
-   └───────a prerequisite FAILED or was CANCELLED───────────────────> CANCELLED
+   │                                                    └──by digest──> SENT ──the tags of all──> DONE | FAILED
+   └───────a prerequisite FAILED or was CANCELLED───────────────────> CANCELLED <──one of all was not sent──┘
 ```
+
+A publication that is SENT is not done: what needs it waits until the tags are set, and those of all publications are
+set at once, when nothing else is ready or running. It holds no job meanwhile. So what needs a publication, and what
+must be published before it, come one after the other, with one job as with many.
 """
 
 from __future__ import annotations
@@ -18,7 +23,8 @@ _GOOD = frozenset({State.FRESH, State.DONE})
 _MOVES: Mapping[State, frozenset[State]] = {
     State.WAITING: frozenset({State.READY, State.CANCELLED}),
     State.READY: frozenset({State.RUNNING, State.CANCELLED}),
-    State.RUNNING: frozenset({State.FRESH, State.DONE, State.FAILED, State.CANCELLED}),
+    State.RUNNING: frozenset({State.FRESH, State.DONE, State.SENT, State.FAILED, State.CANCELLED}),
+    State.SENT: frozenset({State.DONE, State.FAILED, State.CANCELLED}),
 }
 
 
@@ -57,6 +63,10 @@ class Plan:
         """Targets whose prerequisites are all done, in the plan's order."""
         return tuple(target for target in self._order if self._state[target] is State.READY)
 
+    def sent(self) -> tuple[str, ...]:
+        """Publications whose tags are still to be set, in the plan's order."""
+        return tuple(target for target in self._order if self._state[target] is State.SENT)
+
     def move(self, target: str, state: State) -> tuple[str, ...]:
         """The one transition: `target` comes to `state`; returns what that cancelled, in order."""
         if state not in _MOVES.get(self._state[target], frozenset()):
@@ -70,7 +80,7 @@ class Plan:
         return ()
 
     def cancel_rest(self) -> tuple[str, ...]:
-        """Cancel whatever has not started; running targets end by themselves."""
+        """Cancel whatever has not started; running targets end by themselves, sent ones as their group does."""
         rest = [t for t in self._order if self._state[t] in (State.WAITING, State.READY)]
         for target in rest:
             self._state[target] = State.CANCELLED

@@ -5,6 +5,7 @@ Every implementation maps foreign errors to those of `imgmake.errors`.
 
 from imgmake.ports.containers import Builder, BuildRequest, ContainerSpec, Engine, EngineInfo, Image, Mount
 from imgmake.ports.evidence import Evidence, Finding
+from imgmake.ports.journal import Damaged, Journal, TagWrite, Unfinished
 from imgmake.ports.registries import Artifact, Referrer, Registry, Remote
 from imgmake.ports.running import Cancel, Output, Shell
 from imgmake.ports.telling import Reporter
@@ -30,6 +31,7 @@ __all__ = [
     "ContainerSpec",
     "Context",
     "ContextFile",
+    "Damaged",
     "DigestCache",
     "Engine",
     "EngineInfo",
@@ -38,6 +40,7 @@ __all__ = [
     "Finding",
     "Git",
     "Image",
+    "Journal",
     "Mount",
     "Output",
     "Record",
@@ -49,4 +52,6 @@ __all__ = [
     "Shell",
     "Sources",
     "StateStore",
+    "TagWrite",
+    "Unfinished",
 ]

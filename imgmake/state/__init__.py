@@ -1,7 +1,8 @@
 """The record of successful runs, in `.imgmake/`: transactional, versioned, locked; knows no rule and no engine.
 
 ``open_state`` opens the records, ``lock`` keeps other runs out meanwhile. The folder may be deleted at any time:
-what is lost is only how much a next run can leave out.
+what is lost is only how much a next run can leave out. What a crash must not lose, tags that are half set, is not
+there but in a folder of the user's: ``FileJournal``.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from imgmake.state.folder import hide, make_folder
+from imgmake.state.journal import FileJournal, user_folder
 from imgmake.state.locking import lock
 from imgmake.state.records import SqliteState
 
-__all__ = ["SqliteState", "lock", "open_state"]
+__all__ = ["FileJournal", "SqliteState", "lock", "open_state", "user_folder"]
 
 
 def open_state(folder: Path, *, read_only: bool, say: Callable[[str], None]) -> SqliteState:

@@ -1,17 +1,22 @@
-"""One run at a time in a repository: an advisory lock that ends with the process that holds it."""
+"""Advisory locks that end with the process that holds them: one run at a time in a clone, one publication in a
+registry's repository.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from imgmake.errors import StateError
+from imgmake.errors import Interrupted, StateError
+from imgmake.ports import Cancel
 from imgmake.state.folder import make_folder
 
 LOCKED = "IMGMAKE_LOCKED"
+_LOOK = 0.1  # seconds between two looks at a lock that somebody holds
 
 
 @contextlib.contextmanager
@@ -40,6 +45,42 @@ def lock(folder: Path, environ: Mapping[str, str], waiting: Callable[[int], None
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def lock_names(
+    folder: Path, names: Iterable[str], *, cancel: Cancel, waiting: Callable[[str, int], None]
+) -> Iterator[None]:
+    """Hold a lock for each name; all who take several take them in one order, so nobody waits in a circle.
+
+    folder:  where the locks are files, made if need be.
+    waiting: called once with the name that another process holds, and that process's ID (0 when unknown).
+
+    Raises StateError when the folder cannot be used, Interrupted when stopped while it waits.
+    """
+    make_folder(folder)
+    told: list[str] = []
+    with contextlib.ExitStack() as stack:
+        for name in sorted(set(names)):
+            # A hash: a repository's name may be longer than a file's.
+            descriptor = _open(folder / hashlib.sha256(name.encode()).hexdigest()[:32])
+            stack.callback(os.close, descriptor)
+            while not _try(descriptor):
+                if not told:
+                    told.append(name)
+                    waiting(name, _holder(descriptor))
+                if cancel.wait(_LOOK):
+                    raise Interrupted("interrupted")
+            _sign(descriptor)
+        yield
+
+
+def _try(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _acquire(folder: Path, *, nested: bool, waiting: Callable[[int], None]) -> int:
     while True:
         descriptor = _open(folder / "lock")
@@ -56,17 +97,19 @@ def _acquire(folder: Path, *, nested: bool, waiting: Callable[[int], None]) -> i
 
 def _lock(descriptor: int, nested: bool, waiting: Callable[[int], None]) -> bool:
     """Whether the lock is ours, which it is not in a run inside the one that holds it."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not _try(descriptor):
         if nested:
             return False
         waiting(_holder(descriptor))
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+    _sign(descriptor)
+    return True
+
+
+def _sign(descriptor: int) -> None:
     with contextlib.suppress(OSError):  # a full disk: who waits will not be told for whom
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-    return True
 
 
 def _open(path: Path) -> int:

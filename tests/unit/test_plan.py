@@ -57,11 +57,40 @@ def test_every_target_comes_to_an_end(data: st.DataObject) -> None:
         str(i): [str(j) for j in range(i) if data.draw(st.booleans(), label=f"{i} needs {j}")] for i in range(size)
     }
     plan = Plan(list(needs), needs)
-    while ready := plan.ready():
-        target = data.draw(st.sampled_from(ready))
-        finish(plan, target, data.draw(st.sampled_from([State.FRESH, State.DONE, State.FAILED])))
+    while plan.ready() or plan.sent():
+        for target in () if plan.ready() else plan.sent():
+            plan.move(target, data.draw(st.sampled_from([State.DONE, State.FAILED, State.CANCELLED])))
+        if ready := plan.ready():
+            ends = [State.FRESH, State.DONE, State.SENT, State.FAILED]
+            finish(plan, data.draw(st.sampled_from(ready)), data.draw(st.sampled_from(ends)))
     assert plan.over
     for target, found in needs.items():
         bad = {State.FAILED, State.CANCELLED}
-        assert (plan.state(target) is State.CANCELLED) == any(plan.state(need) in bad for need in found)
+        stopped = any(plan.state(need) in bad for need in found)
+        assert not stopped or plan.state(target) is State.CANCELLED
     assert set(plan.counts) <= OVER
+
+
+def test_what_needs_a_publication_waits_for_its_tags() -> None:
+    plan = Plan(["push/a", "push/b", "deploy"], {"deploy": ["push/a"]})
+    for target in ("push/a", "push/b"):
+        finish(plan, target, State.SENT)
+    assert (plan.sent(), plan.ready(), plan.over) == (("push/a", "push/b"), (), False)
+    plan.move("push/a", State.DONE)
+    assert (plan.sent(), plan.ready()) == (("push/b",), ("deploy",))
+    assert plan.move("push/b", State.CANCELLED) == ()
+
+
+def test_a_publication_that_is_not_tagged_cancels_what_needs_it() -> None:
+    plan = Plan(["push/a", "deploy", "push/b"], {"deploy": ["push/a"], "push/b": ["deploy"]})
+    finish(plan, "push/a", State.SENT)
+    assert plan.cancel_rest() == ("deploy", "push/b")
+    again = Plan(["push/a", "deploy", "push/b"], {"deploy": ["push/a"], "push/b": ["deploy"]})
+    finish(again, "push/a", State.SENT)
+    assert again.move("push/a", State.FAILED) == ("deploy", "push/b")
+
+
+def test_only_what_ran_is_sent() -> None:
+    plan = Plan(["push"], {})
+    with pytest.raises(AssertionError, match="push cannot go from ready to sent"):
+        plan.move("push", State.SENT)
