@@ -43,7 +43,8 @@ def test_a_publication_is_there_until_it_is_over(folder: Path) -> None:
     journal.write(PUBLICATION.marked(FIRST))
     [found] = FileJournal(folder).unfinished()
     assert isinstance(found, Unfinished)
-    assert (found.left, found.repositories) == ((SECOND,), {"registry.test:5000/shop/app"})
+    assert found.left == (SECOND,)
+    assert found.repositories == {"registry.test:5000/shop/app"}
     journal.remove(found)
     journal.remove(found)
     assert list(journal.unfinished()) == []
