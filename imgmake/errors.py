@@ -14,6 +14,7 @@ ImgmakeError                 exit 2 unless said
 ├── RegistryError            a registry refused, or did not answer
 │   └── TagMoved             a tag holds neither what it held nor what it was to hold
 ├── CommandFailed            a recipe's command failed (with its exit code)
+├── Unknown                  a check could not be carried out: it neither passed nor failed
 ├── Refused                  imgmake itself declines: a tag would move
 ├── StateError               the state folder cannot be used
 ├── Problems                 several errors, reported at once
@@ -103,6 +104,10 @@ class CommandFailed(ImgmakeError):
     def __init__(self, message: str, *, code: int = 1, hint: str = "", place: Place | None = None) -> None:
         super().__init__(message, hint=hint, place=place)
         self.code = code
+
+
+class Unknown(ImgmakeError):
+    """A check could not be carried out, so nothing was learnt: it neither passed nor failed."""
 
 
 class Refused(ImgmakeError):

@@ -100,6 +100,10 @@ class Action(Command):
         """Who examined, when it ended well and told `job.found` nothing itself."""
         return Finding(type(self).__name__.lower())
 
+    def max_age(self) -> float | None:
+        """How long a pass of a check that holds it is good, in seconds, unless the rule says; None: for ever."""
+        return None
+
     def names_inputs(self) -> bool:
         """Whether it says all that it reads (then a check that holds it cannot be green for ever)."""
         return True

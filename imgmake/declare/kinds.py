@@ -9,6 +9,7 @@ from os import PathLike
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
+from imgmake.commands.base import Action
 from imgmake.commands.words import some_text
 from imgmake.declare import parts as of
 from imgmake.declare import texts
@@ -129,7 +130,7 @@ def check(
     target:  the name.
     parts:   prerequisites and recipe. What the recipe's commands name (a Dockerfile, an image, a configuration)
              is a prerequisite by itself; what `sh`, a function or a mounted folder reads has to be named.
-    max_age: how long a pass holds: ``"1d"``, ``"12h"``, seconds or a timedelta.
+    max_age: how long a pass holds: ``"1d"``, ``"12h"``, seconds or a timedelta; one day when it holds a `scan`.
     after:   prerequisites that come first, and make nothing stale.
     help:    one line for ``--list``.
 
@@ -139,7 +140,8 @@ def check(
     collector = active("check")
     name = of.name(target, "check", collector)
     common = _common(collector, "check", parts, after, help)
-    return collector.add(Check(target=name, max_age=texts.age(max_age), **common))
+    age = _shortest_age(common["recipe"]) if max_age is None else texts.age(max_age)
+    return collector.add(Check(target=name, max_age=age, **common))
 
 
 @declares(lambda place: ImageRule(target=BROKEN, place=place, tags=("broken",)))
@@ -271,6 +273,11 @@ def _common(collector: Collector, kind: str, parts: Iterable[Part], after: Part,
         "after": of.only_prerequisites(after, collector, "after"),
         "help": help or _docstring(found.recipe) or collector.comment_above(place, kind),
     }
+
+
+def _shortest_age(recipe: Iterable[Command | Callable[..., object]]) -> float | None:
+    ages = (step.max_age() for step in recipe if isinstance(step, Action))
+    return min((age for age in ages if age is not None), default=None)
 
 
 def _docstring(recipe: tuple[Command | Callable[..., object], ...]) -> str:

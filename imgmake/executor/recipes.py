@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from imgmake.commands.base import Action, Job, View
-from imgmake.errors import CommandFailed, EngineUnavailable, ImgmakeError, SourceError
+from imgmake.errors import CommandFailed, EngineUnavailable, ImgmakeError, SourceError, Unknown
 from imgmake.executor import evidence, inputs
 from imgmake.executor.run import Judgement, Run, targets_of
-from imgmake.freshness import judge_check, judge_file, judge_phony
+from imgmake.fingerprint import digest
+from imgmake.freshness import duration, judge_check, judge_file, judge_phony
 from imgmake.graph import Node
 from imgmake.model import CheckRule, Field, FileRule, PhonyRule, Rule, Verdict
 from imgmake.ports import Finding, Output, Record
@@ -113,20 +114,35 @@ class Recipes:
             self._commands(node, output, [])
             return
         before = {path: run.world.sources.stat(path) for path in targets_of(rule)} if isinstance(rule, FileRule) else {}
-        began, findings = run.world.clock.now(), list[Finding]()
+        began, findings, record = run.world.clock.now(), list[Finding](), state.record(node.id)
         state.begin(node.id)
         try:
             for path in before:
                 run.world.sources.make_parent(path)
             fields = self._commands(node, output, findings) or judgement.fields
             outputs = self._made(rule) if isinstance(rule, FileRule) else ()
-        except BaseException:
+        except BaseException as error:
             if isinstance(rule, FileRule) and not rule.keep:
                 self._delete_changed(before, output)
+            if isinstance(error, Unknown):
+                self._learnt_nothing(node, judgement.fields, record, error)
             raise
         run.passes[node.id] = fields
         evidence.keep(run, node, fields, findings, began)
         state.commit(node.id, Record(fields, outputs, run.world.clock.now()))
+
+    def _learnt_nothing(self, node: Node, fields: Sequence[Field], record: Record | None, error: Unknown) -> None:
+        """What was known before still holds; the error tells how old it is."""
+        state = self._run.world.state
+        if record is not None:
+            state.commit(node.id, record)
+        passes = state.evidence(node.id)
+        same = [each for each in passes if each.inputs == digest(fields)]
+        if last := next(iter(same or passes), None):
+            age = duration(max(0.0, self._run.world.clock.now() - last.time))
+            error.message += f"; last good result {age} ago{'' if same else ', on other inputs'}"
+        else:
+            error.message += "; no good result is known"
 
     def _commands(self, node: Node, output: Output, findings: list[Finding]) -> tuple[Field, ...]:
         """Run the recipe; returns the fields anew where a pulled image made the unknown known."""
