@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from imgmake import freshness, stamp
 from imgmake.errors import EngineUnavailable, Refused
 from imgmake.executor.reading import Reader, Reading
 from imgmake.executor.run import BUILD_ID, FINGERPRINT, Judgement, Run
 from imgmake.fingerprint import differences, digest
-from imgmake.freshness import FORCED, Candidate, judge_image
+from imgmake.freshness import FORCED, Candidate, Wish, judge_image
 from imgmake.graph import Node
-from imgmake.imagerule import tag_on
+from imgmake.imagerule import context_folder, dockerfile_path, tag_on
 from imgmake.model import Field, ImageRule, Reason, Verdict
 from imgmake.ports import Image
 from imgmake.references import match_build_id, normalise, repository
@@ -52,15 +52,30 @@ class Images:
             reading = self._reading(readings, node, seal)
             reasons = self._reasons(node, rule, seal, reading)
             if not reasons:
-                return Judgement(self._wished(reading.fields), reading.fields, Found((image, seal), newest))
+                return Judgement(self._wished(rule, reading.fields), reading.fields, Found((image, seal), newest))
             rejected.append(reasons)
         reading = self._reading(readings, node, newest[1] if newest else None)
         verdict = Verdict(self._explain(node, newest, reading, rejected))
         return Judgement(verdict, reading.fields, Found(None, newest))
 
-    def _wished(self, fields: Sequence[Field]) -> Verdict:
+    def _wished(self, rule: ImageRule, fields: Sequence[Field]) -> Verdict:
+        return Verdict((FORCED,) if self._run.settings.wish.always else self._what_if(rule, fields))
+
+    def _what_if(self, rule: ImageRule, fields: Sequence[Field]) -> tuple[Reason, ...]:
         wish = self._run.settings.wish
-        return Verdict((FORCED,) if wish.always else wish.what_if(fields))
+        text = [Field("file", name, "") for name in (dockerfile_path(rule),) if name in wish.changed]
+        return (*wish.what_if(text), *self._wish(rule).what_if(fields))
+
+    def _wish(self, rule: ImageRule) -> Wish:
+        """What the command line asks, with paths as the fields of this image name them: from its context."""
+        wish, folder = self._run.settings.wish, context_folder(rule)
+        if not folder:
+            return wish
+
+        def inside(names: Iterable[str]) -> frozenset[str]:
+            return frozenset(name.removeprefix(f"{folder}/") for name in names if name.startswith(f"{folder}/"))
+
+        return replace(wish, changed=inside(wish.changed), old=inside(wish.old))
 
     def _reading(self, known: dict[str, Reading], node: Node, seal: Stamp | None) -> Reading:
         family = self.family(node, seal)
@@ -114,7 +129,7 @@ class Images:
     def _reasons(self, node: Node, rule: ImageRule, seal: Stamp, reading: Reading) -> tuple[Reason, ...]:
         run = self._run
         dirty = seal.metadata.get("BUILD_ID", "").endswith("-dirty")
-        fingerprint = seal.fingerprint if self._as_old(node, reading, seal) else digest(reading.fields)
+        fingerprint = seal.fingerprint if self._as_old(node, rule, reading, seal) else digest(reading.fields)
         return judge_image(
             Candidate(
                 fingerprint=seal.fingerprint,
@@ -139,13 +154,13 @@ class Images:
         )
         return kept and not aged and not (rule.pull and any(self._moved(rule, seal)))
 
-    def _as_old(self, node: Node, reading: Reading, seal: Stamp) -> bool:
+    def _as_old(self, node: Node, rule: ImageRule, reading: Reading, seal: Stamp) -> bool:
         """Whether -o disregards something that this image reads, and all else agrees.
 
         Without the record of this very image the stamp tells; of a large context it tells no files apart, and all
         are disregarded.
         """
-        wish, record = self._run.settings.wish, self._run.world.state.record(node.id)
+        wish, record = self._wish(rule), self._run.world.state.record(node.id)
         if not any(field.name in wish.old for field in reading.fields):
             return False
         if record is not None and digest(record.fields) == seal.fingerprint:
@@ -180,15 +195,15 @@ class Images:
         self, node: Node, newest: Stamped | None, reading: Reading, rejected: Sequence[tuple[Reason, ...]]
     ) -> tuple[Reason, ...]:
         """Every reason that can be told: from the record, else from the stamp's groups, else that it is missing."""
-        wish = self._run.settings.wish
-        reasons: list[Reason] = [FORCED] if wish.always else []
+        assert isinstance(node.rule, ImageRule)
+        reasons: list[Reason] = [FORCED] if self._run.settings.wish.always else []
         record = self._run.world.state.record(node.id)
         if record is None and newest is not None and newest[0].labels.get(_TITLE, node.id) != node.id:
             newest = None  # a sibling's image in the same repository tells nothing of this one
         if newest is None:
             text = "the image is missing from the engine" if record else "it has not been built here before"
             reasons.append(Reason(text, "missing" if record else "new"))
-        reasons += wish.what_if(reading.fields)
+        reasons += self._what_if(node.rule, reading.fields)
         if record is not None:
             reasons += differences(record.fields, reading.fields)
         elif newest is not None and rejected and "changed" in freshness.codes(rejected[0]):

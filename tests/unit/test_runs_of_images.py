@@ -684,3 +684,16 @@ def test_an_image_called_like_its_dockerfile(repo: Repo) -> None:
     assert repo.run("app.df").ran == ["app.df"]
     assert repo.run("app.df").ran == []
     assert repo.put("app.df", "FROM scratch\nCOPY app.txt /\n").run("app.df").ran == ["app.df"]
+
+
+def test_what_if_and_old_file_name_files_from_the_root(repo: Repo) -> None:
+    """Files of a context that is a folder went unrecognised, and so did the Dockerfile."""
+    repo.pipefile('image("app", context="sub")\n').put("sub/Dockerfile", "FROM scratch\nCOPY a /\n").put("sub/a", "1")
+    repo.run("app")
+    for name, told in (("sub/a", "a"), ("sub/Dockerfile", "sub/Dockerfile")):
+        assert [reason.text for reason in repo.reasons("app", what_if=(name,))] == [f"{told} is taken as changed (-W)"]
+    assert repo.reasons("app", what_if=("a",)) == []
+    repo.put("sub/a", "2")
+    assert repo.run("app", old_file=("a",)).ran == ["app"]
+    repo.put("sub/a", "3")
+    assert repo.run("app", old_file=("sub/a",)).ran == []
