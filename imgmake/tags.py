@@ -232,5 +232,5 @@ def _seconds(text: str) -> float:
     """A time in RFC 3339; 0 for anything else, and for the epoch itself, which reproducible builds write."""
     try:
         return max(0.0, datetime.fromisoformat(text).timestamp())
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from imgmake.errors import UsageError
@@ -45,48 +45,82 @@ def parse(text: str) -> Version:
     return Version(int(major), int(minor), int(patch), prerelease or "", build or "")
 
 
-def plain_tags(version: str, suffix: str, latest: bool, held: Collection[str]) -> tuple[str, ...]:
-    """The tags that a version gets: X.Y.Z always, X.Y, X and ``latest`` where it is the highest that is held.
+class Fan(NamedTuple):
+    """One of the tags that a version gets.
 
-    version: as semver 2.0.0 has it; a pre-release gets its own tag only, and moves no other's.
-    suffix:  ``-debug`` and the like, put behind each tag; tags without it, or with another, do not compete.
-    latest:  whether ``latest`` is among them.
-    held:    the tags of the repository.
+    tag:    ``1.2.3-debug``, ``1.2-debug``.
+    covers: what it names: ``1.2``, ``1``, ``stable version``; empty for the version's own tag, which never moves.
+    higher: tag of the highest version that the repository holds and that keeps this one; empty: it is this version's.
+    equal:  tags of versions as high as this one, which differ in ``+build`` alone.
+    """
+
+    tag: str
+    covers: str = ""
+    higher: str = ""
+    equal: tuple[str, ...] = ()
+
+
+def fan_out(
+    version: str, suffix: str, latest: bool, held: Collection[str], variants: Collection[str] = ()
+) -> tuple[Fan, ...]:
+    """The tags that a version gets: X.Y.Z, X.Y, X and ``latest``, each the version's unless a higher one keeps it.
+
+    version:  as semver 2.0.0 has it; a pre-release gets its own tag only, and moves no other's.
+    suffix:   ``-debug`` and the like, put behind each tag; tags without it, or with another, do not compete.
+    latest:   whether ``latest`` is among them.
+    held:     the tags of the repository.
+    variants: every suffix in use there: so ``2.0.0_b-debug`` is the debug variant of ``2.0.0+b``.
 
     ``0`` is never a tag, since 0.y versions promise nothing to each other; ``+`` may not stand in a tag and
     becomes ``_``. Versions that differ in ``+build`` alone are equally high. Raises UsageError.
 
-    >>> plain_tags("1.2.3", "", True, ["1.3.0", "1.2.2", "2.0.0-rc.1"])
-    ('1.2.3', '1.2')
+    >>> [fan.tag for fan in fan_out("1.2.3", "", True, ["1.3.0", "1.2.2", "2.0.0-rc.1"]) if not fan.higher]
+    ['1.2.3', '1.2']
     """
     if not _SUFFIX.fullmatch(suffix):
         raise UsageError(f"a suffix starts with '-' and holds letters, digits, '_', '.' and '-': not {suffix!r}")
     wanted = parse(version)
-    names = [version.replace("+", "_")]
-    if wanted.stable:
-        names += _moved(wanted, latest, list(_stable(held, suffix)))
-    tags = tuple(name + suffix for name in names)
-    if len(tags[0]) > _LONGEST:
-        raise UsageError(f"{tags[0][:40]}… has {len(tags[0])} characters; a tag has {_LONGEST} at most")
-    return tags
+    own = version.replace("+", "_") + suffix
+    if len(own) > _LONGEST:
+        raise UsageError(f"{own[:40]}… has {len(own)} characters; a tag has {_LONGEST} at most")
+    if not wanted.stable:
+        return (Fan(own),)
+    others = {tag: other for tag, other in _stable(held, suffix, variants) if tag != own}
+    return (Fan(own), *_moving(wanted, suffix, latest, others))
 
 
-def _moved(wanted: Version, latest: bool, others: list[Version]) -> Iterator[str]:
-    higher = [other for other in others if other[:3] > wanted[:3]]
-    if not any(other[:2] == wanted[:2] for other in higher):
-        yield f"{wanted.major}.{wanted.minor}"
-    if wanted.major > 0 and not any(other.major == wanted.major for other in higher):
-        yield str(wanted.major)
-    if latest and not higher:
-        yield "latest"
+def plain_tags(version: str, suffix: str, latest: bool, held: Collection[str]) -> tuple[str, ...]:
+    """The tags of `fan_out` that are the version's own."""
+    return tuple(fan.tag for fan in fan_out(version, suffix, latest, held) if not fan.higher)
 
 
-def _stable(held: Collection[str], suffix: str) -> Iterator[Version]:
+def _moving(wanted: Version, suffix: str, latest: bool, others: Mapping[str, Version]) -> Iterator[Fan]:
+    levels = [(f"{wanted.major}.{wanted.minor}", 2), *([(str(wanted.major), 1)] if wanted.major else [])]
+    named = [(name, name, depth) for name, depth in levels] + [("latest", "stable version", 0)] * latest
+    equal = tuple(sorted(tag for tag, other in others.items() if other[:3] == wanted[:3]))
+    for name, covers, depth in named:
+        above = {tag: v for tag, v in others.items() if v[:depth] == wanted[:depth] and v[:3] > wanted[:3]}
+        yield Fan(name + suffix, covers, max(above, key=lambda tag: (above[tag][:3], tag), default=""), equal)
+
+
+def _stable(held: Collection[str], suffix: str, variants: Collection[str]) -> Iterator[tuple[str, Version]]:
+    """The stable versions among the tags that end in this suffix and in no longer one."""
+    longer = tuple(one for one in variants if len(one) > len(suffix))
     for tag in held:
-        if tag.endswith(suffix) and _SEMVER.fullmatch(text := tag.removesuffix(suffix).replace("_", "+", 1)):
-            version = parse(text)
-            if version.stable:
-                yield version
+        if tag.endswith(suffix) and not tag.endswith(longer):
+            version = tagged(tag[: len(tag) - len(suffix)])
+            if version is not None and version.stable:
+                yield tag, version
+
+
+def tagged(tag: str) -> Version | None:
+    """The version that a tag spells, ``_`` standing for ``+``; None for any other tag.
+
+    >>> tagged("1.2.3_b1"), tagged("1.2")
+    (Version(major=1, minor=2, patch=3, prerelease='', build='b1'), None)
+    """
+    text = tag.replace("_", "+", 1)
+    return parse(text) if _SEMVER.fullmatch(text) else None
 
 
 def _meant(text: str) -> str:

@@ -1,13 +1,11 @@
-"""Semantic versions, and what each publication moves."""
+"""Semantic versions, and the tags that each gets."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from imgmake.errors import UsageError
-from imgmake.versions import Version, parse, plain_tags
+from imgmake.versions import Version, fan_out, parse
 
 
 @pytest.mark.parametrize(
@@ -67,8 +65,29 @@ def test_illegal_versions_say_what_was_meant(text: str, meant: str) -> None:
     ],
 )
 def test_fan_out(version: str, suffix: str, held: list[str], tags: list[str]) -> None:
-    assert list(plain_tags(version, suffix, True, held)) == tags
-    assert list(plain_tags(version, suffix, False, held)) == [t for t in tags if not t.startswith("latest")]
+    assert taken(version, suffix, held) == tags
+    assert taken(version, suffix, held, latest=False) == [t for t in tags if not t.startswith("latest")]
+
+
+def taken(version: str, suffix: str, held: list[str], latest: bool = True) -> list[str]:
+    return [fan.tag for fan in fan_out(version, suffix, latest, held) if not fan.higher]
+
+
+def test_what_keeps_a_tag_is_named() -> None:
+    fans = fan_out("1.2.3", "", True, ["1.2.9", "1.2.10", "1.10.0", "3.0.0-rc.1", "2.0.0", "1.2.3_b"])
+    assert [(fan.tag, fan.covers, fan.higher) for fan in fans] == [
+        ("1.2.3", "", ""),
+        ("1.2", "1.2", "1.2.10"),
+        ("1", "1", "1.10.0"),
+        ("latest", "stable version", "2.0.0"),
+    ]
+    assert {fan.equal for fan in fans[1:]} == {("1.2.3_b",)}
+
+
+def test_the_variant_of_a_build_is_no_build_of_its_own() -> None:
+    held = ["2.0.0_b-debug"]
+    assert [fan.higher for fan in fan_out("1.0.0", "", True, held, ["", "-debug"])] == ["", "", "", ""]
+    assert fan_out("1.0.0", "-debug", True, held, ["", "-debug"])[-1].higher == "2.0.0_b-debug"
 
 
 @pytest.mark.parametrize(
@@ -76,30 +95,4 @@ def test_fan_out(version: str, suffix: str, held: list[str], tags: list[str]) ->
 )
 def test_suffixes_that_would_make_another_version_or_no_tag_are_refused(version: str, suffix: str) -> None:
     with pytest.raises(UsageError):
-        plain_tags(version, suffix, True, [])
-
-
-SMALL = st.integers(0, 3)
-HISTORY = st.lists(st.tuples(SMALL, SMALL, SMALL, st.sampled_from(["", "", "", "rc.1"])), max_size=12)
-
-
-@settings(max_examples=200)
-@given(HISTORY, st.sampled_from(["", "-debug"]))
-def test_after_any_history_each_moving_tag_is_at_its_highest(
-    history: list[tuple[int, int, int, str]], suffix: str
-) -> None:
-    """The model: publish in any order; then X.Y, X and latest name the highest stable version they could."""
-    tags: dict[str, tuple[int, int, int, str]] = {f"5.5.5{'-other' if suffix else '-x'}": (5, 5, 5, "other")}
-    foreign = dict(tags)
-    for version in history:
-        text = ".".join(map(str, version[:3])) + (f"-{version[3]}" if version[3] else "")
-        tags |= dict.fromkeys(plain_tags(text, suffix, True, tuple(tags)), version)
-    stable = [version for version in history if not version[3]]
-    expected = {f"{'.'.join(map(str, v[:3]))}{'-' if v[3] else ''}{v[3]}{suffix}": v for v in history}
-    for version in stable:
-        major, minor = version[:2]
-        expected[f"{major}.{minor}{suffix}"] = max(v for v in stable if v[:2] == version[:2])
-        if major:
-            expected[f"{major}{suffix}"] = max(v for v in stable if v[0] == major)
-        expected[f"latest{suffix}"] = max(stable)
-    assert tags == {**foreign, **expected}
+        fan_out(version, suffix, True, [])
