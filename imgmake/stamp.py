@@ -60,7 +60,10 @@ class Stamp(Frozen):
     managed:     label keys that are no content: written or removed by the stamp, or volatile.
     groups:      a short digest of each kind of input, so that ``--why`` can answer without a record.
     files:       short digests of each file, by that of its name; empty when there are many.
-    time:        seconds since the epoch.
+    digests:     the digest under which a registry knows a base, for those that one knows.
+    dirty:       whether the tree differed from the commit; None where there was no commit.
+    tools:       what built it, with its version: imgmake, the engine, the builder.
+    began, time: seconds since the epoch.
     """
 
     version: Literal[1] = 1
@@ -73,6 +76,10 @@ class Stamp(Frozen):
     managed: tuple[str, ...] = ()
     groups: Mapping[str, str] = {}
     files: Mapping[str, str] = {}
+    digests: Mapping[str, str] = {}
+    dirty: bool | None = None
+    tools: Mapping[str, str] = {}
+    began: float = 0.0
     time: float = 0.0
 
     def to_label(self) -> str:

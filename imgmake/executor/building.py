@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 
 from imgmake import dockerfile, stamp
-from imgmake.commands import owner
+from imgmake.commands import owner, tools
 from imgmake.dockerfile import ImageUse
 from imgmake.errors import BuildError, DockerfileError, EngineUnavailable, Place
 from imgmake.executor.images import Images
@@ -51,7 +51,7 @@ class Building:
         """Build, stamp, tag, record. Raises BuildError, Refused, EngineError."""
         run, rule = self._run, node.rule
         assert isinstance(rule, ImageRule)
-        engine, builder = run.world.engine(), run.world.builder(rule.builder)
+        engine, builder, began = run.world.engine(), run.world.builder(rule.builder), run.world.clock.now()
         with run.signals.lock:
             reading = self._reader.read(node, None, builder.family)
             tags = self._images.tags(node, None, digest(reading.fields))
@@ -74,7 +74,7 @@ class Building:
             raise BuildError(f"{builder.name} says that it built {short(built)}, which the engine does not have")
         with run.signals.lock:
             self._guard(node, tags)  # once more: another imgmake may have set them meanwhile
-            sealed, seal = self._stamp(node, rule, reading, image, bases)
+            sealed, seal = self._stamp(node, rule, reading, image, bases, builder, began)
             for tag in tags:
                 engine.tag(sealed.id, tag)
             run.images[node.id] = (sealed, seal)
@@ -202,7 +202,14 @@ class Building:
     # --- the stamp ------------------------------------------------------------------------------------------
 
     def _stamp(
-        self, node: Node, rule: ImageRule, reading: Reading, image: Image, bases: Mapping[str, Image]
+        self,
+        node: Node,
+        rule: ImageRule,
+        reading: Reading,
+        image: Image,
+        bases: Mapping[str, Image],
+        builder: Builder,
+        began: float,
     ) -> tuple[Image, Stamp]:
         run = self._run
         metadata = self._metadata(reading)
@@ -227,6 +234,14 @@ class Building:
             triggers={ref: tuple(base.config["OnBuild"]) for ref, base in bases.items() if base.config.get("OnBuild")},
             groups=stamp.groups(reading.fields),
             files=stamp.files(reading.fields),
+            digests={ref: known for ref, base in bases.items() if (known := _known_digest(base))},
+            dirty=run.dirty() if run.world.git.revision() else None,
+            tools={
+                "imgmake": tools.version("imgmake"),
+                "engine": run.world.engine().info().version,
+                "builder": builder.name,
+            },
+            began=began,
             time=run.world.clock.now(),
         )
         sealed = run.world.engine().relabel(image, labels={**labels, stamp.LABEL: seal.to_label()}, remove=remove)
@@ -258,4 +273,8 @@ def _runs_on(image: Image, platform: str) -> bool:
 
 def _digest_of(image: Image) -> str:
     """The digest under which a registry knows the base; the engine's own ID where none does."""
-    return next((digest.partition("@")[2] for digest in image.digests), image.id)
+    return _known_digest(image) or image.id
+
+
+def _known_digest(image: Image) -> str:
+    return next((digest.partition("@")[2] for digest in image.digests), "")
