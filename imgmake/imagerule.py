@@ -12,6 +12,8 @@ from imgmake.model import ImageRule, Rule, leaves
 # Dockerfiles that has nothing to do with ours.
 NOT_PASSED = frozenset({"ARCH", "PLATFORM"})
 
+_IMAGE = "docker-image://"  # https://docs.docker.com/reference/cli/docker/buildx/build/#build-context
+
 
 def join(base: str, path: str) -> str:
     """A path of a Pipefile in folder `base`, from the root: ``join("services/api", "../lib")`` is ``services/lib``."""
@@ -74,6 +76,16 @@ def candidate_arguments(
     for name, given in rule.build_args.items():
         found[name] = image(given) if isinstance(given, ImageRule) else value(str(given))
     return found
+
+
+def context_reference(given: object) -> str | None:
+    """The image that a named context is, by reference; None for a folder, a URL, or a rule's image.
+
+    >>> context_reference("docker-image://debian:12")
+    'debian:12'
+    """
+    text = given if isinstance(given, str) else ""
+    return text.removeprefix(_IMAGE) if text.startswith(_IMAGE) else None
 
 
 def images_in(thing: Any) -> Iterable[ImageRule]:

@@ -75,6 +75,15 @@ def names(text: str, known: Collection[str]) -> frozenset[str]:
     return frozenset(name for name in found if name and name in known)
 
 
+def late(text: str) -> str:
+    """The text with each mention of metadata in one spelling, so that whoever looks for it need know only one.
+
+    >>> late("shop:$BUILD_ID-$OTHER")
+    'shop:${BUILD_ID}-$OTHER'
+    """
+    return expand(text, LATE, lambda name: f"${{{name}}}")
+
+
 def expand(text: str, known: Collection[str], lookup: Callable[[str], str]) -> str:
     """Put values in for ``$NAME`` and ``${NAME}`` of known names; every other ``$`` is left alone, ``$$`` too.
 

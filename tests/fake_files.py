@@ -221,8 +221,10 @@ class FakeGit:
         dirty: bool = False,
         untracked: Sequence[str] = (),
         warning: str = "",
+        history: Sequence[str] = (),
     ) -> None:
         self.commit = revision
+        self.history = tuple(history)  # commits of this clone, each after the one before
         self.answers: dict[str, str] = {"url": url, "branch": branch, "tag": tag, "warning": warning}
         self.changed = dirty
         self.others = tuple(sorted(untracked))
@@ -251,9 +253,19 @@ class FakeGit:
         self.log.append("dirty")
         return self.changed
 
+    def differing(self) -> Sequence[str]:
+        self.log.append("differing")
+        return ("app.txt",) if self.changed else ()
+
     def untracked(self) -> Sequence[str]:
         self.log.append("untracked")
         return self.others
+
+    def is_ancestor(self, older: str, newer: str) -> bool | None:
+        self.log.append("is_ancestor")
+        if not {older, newer} <= set(self.history):
+            return None
+        return self.history.index(older) <= self.history.index(newer)
 
     def warning(self) -> str:
         return self.answers["warning"]

@@ -78,6 +78,10 @@ class FakeEngine:
         found = {image_id for name, image_id in self.names.items() if name.rpartition(":")[0] in wanted}
         return tuple(self._shown(image_id) for image_id in sorted(found))
 
+    def labelled(self, key: str) -> Sequence[Image]:
+        self.log.append(("labelled", key))
+        return tuple(self._shown(image_id) for image_id, image in sorted(self.by_id.items()) if key in image.labels)
+
     def tag(self, image_id: str, reference: str) -> None:
         self.log.append(("tag", image_id, reference))
         if image_id not in self.by_id:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from imgmake.app.options import Options
 from imgmake.app.session import Session, open_session
+from imgmake.app.settling import settling
 from imgmake.app.wiring import load
 from imgmake.errors import ImgmakeError, Interrupted, UsageError, raise_all
 from imgmake.executor import Prospect
-from imgmake.model import Edge, Entry, Explanation, FileRule, Kind, PhonyRule, Rule, State, Step, Verdict
+from imgmake.freshness import duration
+from imgmake.model import Edge, Entry, Explanation, FileRule, Kind, PhonyRule, Removal, Rule, State, Step, Verdict
 from imgmake.ports import Reporter
 
 # --- doing ----------------------------------------------------------------------------------------------------
@@ -22,7 +24,10 @@ from imgmake.ports import Reporter
 def build(options: Options, reporter: Reporter) -> int:
     """Bring the goals up to date; make's exit codes: 0 done, 1 from -q when something is stale, 2 failed."""
     read_only = options.dry_run or options.question
-    with open_session(options, reporter, read_only=read_only) as session:
+    with (
+        settling(options, reporter) as (settles, hears),
+        open_session(options, hears, read_only=read_only, settling=settles) as session,
+    ):
         goals = session.goals(options.goals)
         session.check(goals)
         if read_only:
@@ -33,6 +38,8 @@ def build(options: Options, reporter: Reporter) -> int:
             reporter.summary(session.executor.outcomes, interrupted=True)
             return Interrupted.exit_code
         reporter.summary(outcomes)
+        if settles is not None:
+            settles.ended(session.run, session.executor, session.closure(goals), outcomes)
         return 2 if any(outcome.state in (State.FAILED, State.CANCELLED) for outcome in outcomes) else 0
 
 
@@ -66,6 +73,31 @@ def clean(options: Options, goals: Sequence[str], reporter: Reporter) -> int:
         if not removed:
             reporter.note("nothing to remove")
     return 1 if options.question and removed else 0
+
+
+def collect(options: Options, agreed: Callable[[], bool], reporter: Reporter) -> int:
+    """List old builds of this repository in the engine; once `agreed`, remove them. Raises EngineUnavailable."""
+    with open_session(options, reporter, read_only=True) as session:
+        collecting = session.executor.collecting()
+        old = collecting.old(options.keep)
+        for removal in old:
+            reporter.note(_old_build(removal, session.run.world.clock.now()))
+        if not old:
+            reporter.note(f"nothing to remove: no target has more than {options.keep} builds in the engine")
+        if not old or options.dry_run or not agreed():
+            return 0
+        kept = 0
+        for removal, why in collecting.remove(old):
+            if why:
+                kept += 1
+                reporter.warning(f"{removal.tag or removal.image[:19]} stays: {why}")
+        reporter.note(f"removed {len(old) - kept} of {len(old)}")
+    return 0
+
+
+def _old_build(removal: Removal, now: float) -> str:
+    name = removal.tag or f"{removal.image[:19]} (no tag)"
+    return f"{name}  {removal.target}, {duration(max(0.0, now - removal.time))} old"
 
 
 # --- telling --------------------------------------------------------------------------------------------------
@@ -171,4 +203,4 @@ def svg(dot: str) -> str:
     return out
 
 
-__all__ = ["Options", "build", "clean", "edges", "listing", "names", "plan", "svg", "why"]
+__all__ = ["Options", "build", "clean", "collect", "edges", "listing", "names", "plan", "svg", "why"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,4 +33,7 @@ class Options:
     commit: str | None = None  # from a clean checkout of this revision
     project: str = ""  # what the repository is called where its folder's name does not tell: in a clean checkout
     branch: str = ""  # that a clean checkout stands for, where git would tell of none
+    keep: int = 5  # --gc: builds of each target that stay
+    yes: bool = False  # --gc: remove without asking
     environ: Mapping[str, str] = field(default_factory=_environ)
+    told: Callable[[], bytes | None] | None = None  # all that was printed so far, where that can be repeated

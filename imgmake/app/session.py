@@ -13,6 +13,7 @@ from pathlib import Path
 from imgmake import inference, metadata
 from imgmake.app.commit import at_commit
 from imgmake.app.options import Options
+from imgmake.app.settling import Settling
 from imgmake.app.wiring import Engines, Looks, load, starter, wish, world
 from imgmake.commands.base import Action, as_action
 from imgmake.errors import CommandFailed, EngineUnavailable, GraphError, ImgmakeError, StateError, UsageError, raise_all
@@ -160,8 +161,12 @@ class Session:
 
 
 @contextlib.contextmanager
-def open_session(options: Options, reporter: Reporter | None, *, read_only: bool) -> Iterator[Session]:
+def open_session(
+    options: Options, reporter: Reporter | None, *, read_only: bool, settling: Settling | None = None
+) -> Iterator[Session]:
     """Load, resolve, open the records, and close all of it again. A read-only session writes nothing at all.
+
+    settling: takes down what the run looks at, to answer for the next one.
 
     Raises PipefileError, GraphError, UsageError, StateError.
     """
@@ -175,8 +180,13 @@ def open_session(options: Options, reporter: Reporter | None, *, read_only: bool
         environ = options.environ
         if not read_only:
             environ = stack.enter_context(lock(folder, options.environ, lambda pid: hears.note(_waiting(pid))))
+        if settling is not None:
+            stack.callback(settling.write, folder)  # the records are closed then, and still locked
         state = stack.enter_context(contextlib.closing(open_state(folder, read_only=read_only, say=hears.warning)))
-        engines = Engines(options.environ, starter(options, hears.note))
+        if settling is not None:
+            settling.opened(folder)
+            stack.callback(settling.closing, folder)
+        engines = Engines(options.environ, starter(options, hears.note), settling.wire if settling else None)
         stack.callback(engines.close)
         yield join(options, pipeline, world(options, pipeline.root, state, hears, engines, environ, stack))
 

@@ -13,6 +13,7 @@ from typing import Literal
 from imgmake import pipefile
 from imgmake.app.options import Options
 from imgmake.engine import DockerEngine
+from imgmake.engine.wire import Wire
 from imgmake.errors import EngineUnavailable
 from imgmake.executor import World
 from imgmake.freshness import Wish
@@ -70,12 +71,26 @@ class Looks:
         return Ignore.parse("", "", family=family).excludes
 
 
+Overhear = Callable[[Wire, str | None], Wire]  # the way to an engine, and its socket
+
+
+class OverheardEngine(DockerEngine):
+    """An engine with somebody on the line."""
+
+    def __init__(self, environ: Mapping[str, str], overhear: Overhear) -> None:
+        super().__init__(environ=environ)
+        self._wire = overhear(self._wire, self._host.socket)
+
+
 class Engines:
     """Connects once, on first use; a failure to connect is remembered too."""
 
-    def __init__(self, environ: Mapping[str, str], start: Callable[[], None] | None) -> None:
+    def __init__(
+        self, environ: Mapping[str, str], start: Callable[[], None] | None, overhear: Overhear | None = None
+    ) -> None:
         self._environ = environ
         self._start = start
+        self._overhear = overhear
         self._engine: DockerEngine | None = None
         self._failed: EngineUnavailable | None = None
 
@@ -94,6 +109,8 @@ class Engines:
         if self._start is not None:
             self._start()
         try:
+            if self._overhear is not None:
+                return OverheardEngine(self._environ, self._overhear)
             return DockerEngine(environ=self._environ)
         except EngineUnavailable as error:
             self._failed = error

@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
+from imgmake.cli.overheard import Overheard
 from imgmake.cli.words import Request, plain
 from imgmake.errors import ImgmakeError
 from imgmake.reporters import JsonLines, Plain, Settings, choose
@@ -32,6 +33,7 @@ class Verbs(Protocol):
 
     def build(self, options: Options, reporter: Reporter) -> int: ...
     def clean(self, options: Options, goals: Sequence[str], reporter: Reporter) -> int: ...
+    def collect(self, options: Options, agreed: Callable[[], bool], reporter: Reporter) -> int: ...
     def listing(self, options: Options) -> Sequence[Entry]: ...
     def why(self, options: Options, targets: Sequence[str]) -> Sequence[Explanation]: ...
     def plan(self, options: Options) -> Sequence[Step]: ...
@@ -46,6 +48,7 @@ class Streams:
     out: BinaryIO = field(default_factory=lambda: sys.stdout.buffer)
     err: BinaryIO = field(default_factory=lambda: sys.stderr.buffer)
     answers: bool = field(default_factory=lambda: sys.stdin is not None and is_terminal(sys.stdin.buffer))
+    told: Callable[[], bytes | None] | None = None  # what was said on them so far, where all of it is overheard
 
     def say(self, text: str) -> None:
         self.out.write(text.encode("utf-8", "surrogateescape"))
@@ -56,10 +59,17 @@ class Streams:
         self.err.flush()
 
 
+def overheard(streams: Streams) -> Streams:
+    """The same streams, with what is said on them kept: a run that has nothing to do says the same the next time."""
+    out, err = Overheard(streams.out), Overheard(streams.err)
+    return Streams(cast(BinaryIO, out), cast(BinaryIO, err), streams.answers, lambda: None if err.said else out.said)
+
+
 def main(words: Sequence[str] | None = None, verbs: Verbs | None = None, streams: Streams | None = None) -> int:
     """The console script: `words` without the program's name (None: those of the process); the exit code."""
     streams = streams or Streams()
     if words is None:
+        streams = overheard(streams)
         signal.signal(signal.SIGTERM, _stop)
     try:
         return _safely(sys.argv[1:] if words is None else words, verbs, streams)
@@ -93,7 +103,9 @@ def _understood(words: Sequence[str], verbs: Verbs | None, streams: Streams) -> 
         return 0
     from imgmake import app
 
-    return perform(request, verbs or app, app.Options(**request.options), streams)
+    return perform(
+        request, verbs or app, app.Options(**request.options, told=None if request.json else streams.told), streams
+    )
 
 
 def _read(words: Sequence[str]) -> Request | int:
@@ -104,7 +116,7 @@ def _read(words: Sequence[str]) -> Request | int:
 
 def perform(request: Request, verbs: Verbs, options: Options, streams: Streams) -> int:
     """Do what is asked; the exit code."""
-    if request.verb in ("build", "clean"):
+    if request.verb in ("build", "clean", "gc"):
         return _run(request, verbs, options, streams)
     streams.say(_answer(request, verbs, options, streams))
     return 0
@@ -115,6 +127,8 @@ def _run(request: Request, verbs: Verbs, options: Options, streams: Streams) -> 
     try:
         if request.verb == "clean":
             return verbs.clean(options, options.goals, reporter)
+        if request.verb == "gc":
+            return verbs.collect(options, lambda: options.yes or _agreed(streams), reporter)
         return verbs.build(options, reporter)
     except ImgmakeError as error:
         if isinstance(reporter, JsonLines):
@@ -122,6 +136,15 @@ def _run(request: Request, verbs: Verbs, options: Options, streams: Streams) -> 
         raise
     finally:
         reporter.close()
+
+
+def _agreed(streams: Streams) -> bool:
+    """Whether the user says yes; where nobody can be asked, how to say it."""
+    if not streams.answers:
+        streams.say("--yes removes them\n")
+        return False
+    streams.say("remove them? [y/N] ")
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _reporter(request: Request, options: Options, streams: Streams) -> Plain | JsonLines:

@@ -56,6 +56,9 @@ OldFile = Annotated[
     _option(RUN, "Take TARGET as up to date.", "-o", "--old-file", metavar="TARGET", autocompletion=complete),
 ]
 Clean = Annotated[bool, _option(RUN, "Remove what the targets made; without one, all.", "--clean")]
+Gc = Annotated[bool, _option(RUN, "List old images that imgmake built here, and remove them if you say so.", "--gc")]
+Keep = Annotated[int, _option(RUN, "With --gc: builds of each target to keep (5).", "--keep", metavar="N")]
+Yes = Annotated[bool, _option(RUN, "With --gc: remove without asking.", "--yes")]
 Commit = Annotated[
     str | None, _option(RUN, "From a clean checkout of REV: a commit, tag or branch.", "--commit", metavar="REV")
 ]
@@ -88,6 +91,9 @@ def _given(  # noqa: PLR0913 (typer reads the options from the parameters)
     what_if: WhatIf = [],  # noqa: B006
     old_file: OldFile = [],  # noqa: B006
     clean: Clean = False,
+    gc: Gc = False,
+    keep: Keep = 5,
+    yes: Yes = False,
     commit: Commit = None,
     start_engine: StartEngine = False,
     list: List = False,

@@ -19,7 +19,7 @@ TAKE_A_VALUE = frozenset("CfWo")  # short options that swallow the rest of their
 class Request:
     """One command line, understood: the verb, how to tell about it, and the fields of `app.Options`."""
 
-    verb: str  # build, clean, list, why, plan, graph or version
+    verb: str  # build, clean, gc, list, why, plan, graph or version
     options: Mapping[str, Any]
     json: bool = False
     drawing: str = "dot"
@@ -28,10 +28,12 @@ class Request:
 def request(words: Sequence[str], **given: Any) -> Request:
     """Sort what was read into the verb, the options of the run, and how to tell about it."""
     goals, overrides = split(words)
-    verb = _verb({name: given.pop(name) for name in ("version", "clean", "list", "why", "plan")} | _graph(given))
+    verb = _verb({name: given.pop(name) for name in ("version", "clean", "gc", "list", "why", "plan")} | _graph(given))
     json, drawing = given.pop("json"), given.pop("graph") or "dot"
     if given["jobs"] is not None and given["jobs"] < 1:
         raise UsageError(f"-j {given['jobs']}: at least one job is needed", hint="-j1 runs one job at a time")
+    if given["keep"] < 1:
+        raise UsageError(f"--keep {given['keep']}: at least one build is kept", hint="--clean removes all of them")
     if drawing not in DRAWINGS:
         raise UsageError(f"--graph={drawing}: no such drawing", hint=f"one of {', '.join(DRAWINGS)}")
     given |= {name: tuple(given[name]) for name in ("what_if", "old_file")}

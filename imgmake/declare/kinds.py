@@ -19,6 +19,7 @@ from imgmake.declare.parts import Part
 from imgmake.errors import PipefileError
 from imgmake.model import CheckRule, Command, FileRule, ImageRule, PhonyRule, PublishRule, Rule, Semver
 from imgmake.references import is_tag
+from imgmake.variables import late
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _Self = TypeVar("_Self", bound=Rule)
@@ -223,7 +224,7 @@ def publish(
     rule = PublishRule(
         target=name,
         images=_images(image),
-        to=_some(texts.several(to, "to"), "to", "a repository"),
+        to=_some(tuple(map(late, texts.several(to, "to"))), "to", "a repository"),
         tags=_some(tuple(_tag(tag) for tag in texts.listed(tags)), "tags", "a tag"),
         checks=None if checks is None else _checks(checks, collector),
         requires=texts.several(requires, "requires"),
@@ -241,7 +242,8 @@ def _image(given: Mapping[str, Any]) -> ImageRule:
     common = _common(collector, "image", given["parts"], given["after"], given["help"])
     rule = ImageRule(
         target=name,
-        tags=texts.several(given["tags"], "tags") or (texts.legal_repository(collector.project, name),),
+        tags=tuple(map(late, texts.several(given["tags"], "tags")))
+        or (texts.legal_repository(collector.project, name),),
         context=of.local(some_text(given["context"], "context"), collector),
         dockerfile=None if dockerfile is None else of.local(some_text(dockerfile, "dockerfile"), collector),
         stage=texts.optional(given["stage"], "stage"),
@@ -309,8 +311,8 @@ def _images(given: Any) -> tuple[ImageRule | str, ...]:
 
 def _tag(tag: object) -> str | Semver:
     if isinstance(tag, Semver):
-        return tag
-    text = texts.scalar(tag, "tags")
+        return tag.model_copy(update={"version": late(tag.version), "suffix": late(tag.suffix)})
+    text = late(texts.scalar(tag, "tags"))
     if "$" not in text and not is_tag(text):
         hint = "the repository goes into to=" if "/" in text or ":" in text else "letters, digits, '_', '.' and '-'"
         raise PipefileError(f"tags: {text!r} is no tag", hint=hint)

@@ -82,6 +82,9 @@ class DockerEngine:
     def images(self, repositories: Iterable[str]) -> Sequence[Image]:
         return images.within(self._wire, repositories)
 
+    def labelled(self, key: str) -> Sequence[Image]:
+        return images.labelled(self._wire, key)
+
     # --- names -------------------------------------------------------------------------------------------------
 
     def tag(self, image_id: str, reference: str) -> None:

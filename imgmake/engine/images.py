@@ -47,6 +47,16 @@ def within(wire: Wire, repositories: Iterable[str]) -> Sequence[Image]:
     reply = send(wire, "GET", "/images/json", filters={"reference": sorted(wanted)})
     listed = expect(reply, "list images").json()
     ids = dict.fromkeys(item["Id"] for item in listed if wanted & set(_repositories(item.get("RepoTags") or ())))
+    return _each(wire, ids)
+
+
+def labelled(wire: Wire, key: str) -> Sequence[Image]:
+    """Every image with this label, whatever its value, in the order that the engine lists (newest first)."""
+    reply = send(wire, "GET", "/images/json", filters={"label": [key]})
+    return _each(wire, dict.fromkeys(item["Id"] for item in expect(reply, "list images").json()))
+
+
+def _each(wire: Wire, ids: Iterable[str]) -> Sequence[Image]:
     # An image may be removed by somebody else between the two questions.
     return tuple(image for image in (inspect(wire, image_id) for image_id in ids) if image is not None)
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from imgmake.errors import ImgmakeError
 from imgmake.executor.buildid import BuildIds
 from imgmake.executor.building import Building
+from imgmake.executor.collecting import Collecting
 from imgmake.executor.judge import Forecast, Judge
 from imgmake.executor.loop import Loop
 from imgmake.executor.reading import Reader
@@ -131,6 +132,10 @@ class Executor:
     def remove_images(self, name: str) -> list[str]:
         """Remove the rule's own images, those with a stamp of ours, and their tags in the rule's repositories."""
         return self._judge.images.remove(self._run.node(name))
+
+    def collecting(self) -> Collecting:
+        """Finds and removes old builds."""
+        return Collecting(self._run)
 
     def forecast(self, name: str) -> Verdict:
         """The verdict on one target as things are."""

@@ -18,7 +18,16 @@ from imgmake.executor.run import Run
 from imgmake.fingerprint import digest
 from imgmake.freshness import short
 from imgmake.graph import Node
-from imgmake.imagerule import context_folder, dockerfile_path, join, label_keys, secret_id, secret_path, secret_variable
+from imgmake.imagerule import (
+    context_folder,
+    context_reference,
+    dockerfile_path,
+    join,
+    label_keys,
+    secret_id,
+    secret_path,
+    secret_variable,
+)
 from imgmake.metadata import NAMES
 from imgmake.model import ImageRule
 from imgmake.ports import Builder, BuildRequest, Image, Output
@@ -64,7 +73,7 @@ class Building:
             reading = self._reader.read(node, None, builder.family)
         with self._pinned(bases) as pins:
             request = self._request(node, rule, reading, pins, tags)
-            output.command(builder.line(request))
+            output.command(builder.line(self._request(node, rule, reading, {}, tags)))
             told = Masked(output, _named(pins))
             built = self._built(builder, request, told, rule)
             told.flush()
@@ -118,10 +127,17 @@ class Building:
     def _bases(self, node: Node, rule: ImageRule, reading: Reading, output: Output) -> Mapping[str, Image]:
         """Every image that the build starts from or copies from, by the reference that the Dockerfile gives."""
         found: dict[str, Image] = {}
-        for use in reading.analysis.images:
+        for use in (*reading.analysis.images, *self._named_images(rule)):
             if use.reference not in found:
                 found[use.reference] = self._base(node, rule, use, output)
         return found
+
+    def _named_images(self, rule: ImageRule) -> Iterator[ImageUse]:
+        """External images among the named contexts: they move as bases do."""
+        for name, given in rule.contexts.items():
+            reference = context_reference(given)
+            if reference is not None and self._run.rule_of(reference) is None:
+                yield ImageUse(self._run.values.expand(reference), 0, f"contexts {name}")
 
     def _base(self, node: Node, rule: ImageRule, use: ImageUse, output: Output) -> Image:
         run, reference = self._run, use.reference
@@ -174,7 +190,7 @@ class Building:
             platform=node.platform,
             labels={key: expand(value) for key, value in rule.labels.items()},
             secrets=dict(self._secret(rule, secret) for secret in rule.secrets),
-            contexts={name: self._named_context(node, rule, given) for name, given in rule.contexts.items()},
+            contexts={name: self._named_context(node, rule, given, pins) for name, given in rule.contexts.items()},
             options=tuple(expand(option) for option in rule.options),
             no_cache=self._run.settings.wish.always,
             tags=tags,
@@ -193,10 +209,15 @@ class Building:
             return secret_id(secret), f"env={secret_variable(secret)}"
         return secret_id(secret), f"src={self._run.path(join(rule.base, path))}"
 
-    def _named_context(self, node: Node, rule: ImageRule, given: object) -> str:
-        if isinstance(given, ImageRule):
-            return f"docker-image://{self._run.first_tag(given, node.platform)}"  # buildx resolves names, not IDs
+    def _named_context(self, node: Node, rule: ImageRule, given: object, pins: Mapping[str, str]) -> str:
+        reference = context_reference(given)
+        made = given if isinstance(given, ImageRule) else self._run.rule_of(reference or "")
+        if made is not None:
+            return f"docker-image://{self._run.first_tag(made, node.platform)}"  # buildx resolves names, not IDs
         text = self._run.values.expand(str(given))
+        if reference is not None:
+            external = self._run.values.expand(reference)
+            return f"docker-image://{pins.get(external, external)}"
         return text if "://" in text else str(self._run.path(join(rule.base, text)))
 
     # --- the stamp ------------------------------------------------------------------------------------------

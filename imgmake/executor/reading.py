@@ -18,7 +18,15 @@ from imgmake.executor import inputs
 from imgmake.executor.run import Run
 from imgmake.graph import Node
 from imgmake.ignore import Ignore
-from imgmake.imagerule import candidate_arguments, context_folder, dockerfile_path, ignore_files, join, secret_id
+from imgmake.imagerule import (
+    candidate_arguments,
+    context_folder,
+    context_reference,
+    dockerfile_path,
+    ignore_files,
+    join,
+    secret_id,
+)
 from imgmake.metadata import NAMES
 from imgmake.model import Field, ImageRule
 from imgmake.ports import Context
@@ -180,10 +188,14 @@ class Reader:
 
     def _image_fields(self, node: Node, rule: ImageRule, analysis: Analysis) -> Iterator[Field]:
         """Content of every image that a rule makes and this build uses."""
-        for name, given in [*rule.build_args.items(), *rule.contexts.items()]:
+        for name, given in rule.build_args.items():
             if isinstance(given, ImageRule):
                 yield Field("image", name, inputs.content(self.run, node, given))
-            elif name in rule.contexts:
+        for name, given in rule.contexts.items():
+            made = given if isinstance(given, ImageRule) else self.run.rule_of(context_reference(given) or "")
+            if made is not None:
+                yield Field("image", name, inputs.content(self.run, node, made))
+            else:
                 yield self._context_field(rule, name, self.run.values.expand(str(given)))
         for use in analysis.images:
             made = self.run.rule_of(use.reference)
@@ -191,7 +203,7 @@ class Reader:
                 yield Field("image", use.reference, inputs.content(self.run, node, made))
 
     def _context_field(self, rule: ImageRule, name: str, given: str) -> Field:
-        """A named context: a folder counts by its content, anything else (an image, a URL) by its name."""
+        """A named context: a folder counts by its content, a URL by its name, an image by that and among the bases."""
         path = join(rule.base, given)
         if "://" not in given and self.run.world.sources.stat(path) is not None:
             return Field("folder", f"{name} ({given})", self.run.world.sources.digest(path))

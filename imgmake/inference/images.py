@@ -6,7 +6,7 @@ from imgmake import dockerfile, graph
 from imgmake.dockerfile import Analysis
 from imgmake.errors import DockerfileError, GraphError, Place
 from imgmake.ignore import copies
-from imgmake.imagerule import candidate_arguments, context_folder, dockerfile_path, join, secret_path
+from imgmake.imagerule import candidate_arguments, context_folder, context_reference, dockerfile_path, join, secret_path
 from imgmake.inference.draft import Draft, did_you_mean, normal
 from imgmake.metadata import NAMES
 from imgmake.model import Edge, FileRule, ImageRule, PhonyRule, Rule
@@ -18,6 +18,10 @@ def image_reads(draft: Draft, node: graph.Node, rule: ImageRule) -> None:
         for name, image in given.items():
             if isinstance(image, ImageRule):
                 draft.edge(node.id, image, f"{word} {name}", platform=node.platform)
+            elif word == "contexts" and (reference := context_reference(image)) is not None:
+                _refuse_itself(draft, node, rule, reference, f"contexts {name}", rule.place)
+                if (made := draft.tags.get(normal(reference))) is not None:
+                    draft.edge(node.id, made, f"contexts {name}", platform=node.platform)
     for secret in rule.secrets:
         if (path := secret_path(secret)) is not None and (made := _maker(draft, join(rule.base, path))) is not None:
             draft.edge(node.id, made, "secret")

@@ -86,6 +86,9 @@ class Engine(Protocol):
     def images(self, repositories: Iterable[str]) -> Sequence[Image]:
         """Every image with a tag in one of the repositories, each once."""
 
+    def labelled(self, key: str) -> Sequence[Image]:
+        """Every image with this label, tagged or not, each once; its own or inherited."""
+
     def tag(self, image_id: str, reference: str) -> None: ...
 
     def untag(self, reference: str) -> None: ...

@@ -127,8 +127,14 @@ class Git(Protocol):
     def dirty(self) -> bool:
         """Whether tracked files differ, in the index or in the work tree."""
 
+    def differing(self) -> Sequence[str]:
+        """Tracked files that differ, in the index or in the work tree, from the top of the repository, sorted."""
+
     def untracked(self) -> Sequence[str]:
         """Untracked files that are not ignored, from the root, sorted."""
+
+    def is_ancestor(self, older: str, newer: str) -> bool | None:
+        """Whether the commit `newer` comes after `older`, or is it; None when this clone cannot tell."""
 
     def warning(self) -> str:
         """Why a repository that is there could not be read, for a person; empty when all is well."""

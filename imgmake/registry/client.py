@@ -15,7 +15,7 @@ from imgmake.registry.referrers import referrers as list_referrers
 from imgmake.registry.repository import Repository
 from imgmake.registry.sending import Memory, Send
 from imgmake.registry.tagging import remove_tag, set_tag, wanted
-from imgmake.registry.transport import Transport
+from imgmake.registry.transport import Errand, Transport
 
 
 class RegistryClient:
@@ -182,7 +182,7 @@ class RegistryClient:
 
     def repository(self, name: Reference, cancel: Cancel | None = None) -> Repository:
         """The single calls on one repository, for what is not a whole push."""
-        return Repository(self._transport, Place(name.domain, name.path), cancel or Cancel())
+        return Repository(self._transport, Place(name.domain, name.path), Errand(cancel or Cancel()))
 
     def _repositories(self, names: Sequence[str], cancel: Cancel | None) -> list[Repository]:
         """Each once, however it is spelt."""

@@ -6,10 +6,12 @@ Nothing that a request carried is ever quoted: addresses of uploads and tokens a
 from __future__ import annotations
 
 import json
+import re
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from imgmake.errors import RegistryError
 from imgmake.references import DEFAULT_DOMAIN
@@ -24,6 +26,10 @@ _WORDS = {
     429: "too many requests",
 }
 _SHOWN = 300  # characters of a registry's own words
+_FINAL = (ConnectionRefusedError, ssl.SSLCertVerificationError)
+_NOWHERE = {"InvalidProxyURL", "InvalidSchema", "InvalidURL", "LocationParseError", "MissingSchema", "TooManyRedirects"}
+_USER_INFO = re.compile(r"//[^/@\s\"'<>]*@")
+_QUERY = re.compile(r"""(\w+://[^\s?"'<>]*)\?[^\s"'<>]*""")
 
 
 class Place(NamedTuple):
@@ -49,9 +55,19 @@ def said_by(body: bytes) -> str:
     try:
         errors = json.loads(body)["errors"]
         parts = [": ".join(str(one[key]) for key in ("code", "message") if one.get(key)) for one in errors]
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return ""
-    return "; ".join(part for part in parts if part)[:_SHOWN]
+    return clean("; ".join(part for part in parts if part))[:_SHOWN]
+
+
+def clean(text: str) -> str:
+    """Another's words, fit to be shown: in URLs neither user-info nor query, and no control characters.
+
+    >>> clean("see https://ada:secret@reg.example/v2/?token=x now")
+    'see https://***@reg.example/v2/?*** now'
+    """
+    text = "".join(c if c.isprintable() else " " for c in text)
+    return _QUERY.sub(r"\1?***", _USER_INFO.sub("//***@", text))
 
 
 def is_absence(headers: Mapping[str, str], body: bytes) -> bool:
@@ -76,33 +92,69 @@ def login(registry: str) -> str:
     return "docker login" if registry == DEFAULT_DOMAIN else f"docker login {registry}"
 
 
-def unreachable(place: Place, error: BaseException) -> RegistryError:
-    """The error for a registry that did not answer."""
-    cause = next((text for text in map(_cause, _chain(error)) if text), "the connection was lost")
-    return RegistryError(f"{place}: {place.registry} does not answer: {cause}", hint=_reach_hint(place, error))
+def unreachable(place: Place, doing: str, error: BaseException) -> RegistryError:
+    """The error for a registry, or a place that it sent us to, that did not answer."""
+    host = _host(error) or place.registry
+    return RegistryError(
+        f"{place}: {doing}: {host} does not answer: {cause(error)}", hint=_reach_hint(place, host, error)
+    )
+
+
+def _host(error: BaseException) -> str:
+    """Whom a request of requests went to, without credentials: a storage or token service may be another machine."""
+    url = getattr(getattr(error, "request", None), "url", None)
+    return urlsplit(url).netloc.rpartition("@")[2] if isinstance(url, str) else ""
 
 
 def is_final(error: BaseException) -> bool:
-    """Whether trying again is pointless: nobody listens, nobody has that name, or the certificate is not trusted."""
-    return any(
-        isinstance(one, ConnectionRefusedError | ssl.SSLCertVerificationError) or _unknown(one) for one in _chain(error)
-    )
+    """Whether trying again is pointless: nobody listens, nobody has that name, what answers is not to be trusted."""
+    return any(isinstance(one, _FINAL) or _unknown(one) or _no_tls(one) or _is_nonsense(one) for one in _chain(error))
+
+
+def is_timeout(error: BaseException) -> bool:
+    """Whether the answer did not come in time."""
+    return any(isinstance(one, TimeoutError) for one in _chain(error))
 
 
 def _unknown(error: BaseException) -> bool:
     return isinstance(error, socket.gaierror) and error.errno == socket.EAI_NONAME
 
 
-def _reach_hint(place: Place, error: BaseException) -> str:
-    if any(isinstance(one, ssl.SSLCertVerificationError) for one in _chain(error)):
+def _no_tls(error: BaseException) -> bool:
+    """Whether the other side answered a handshake with something else: plain HTTP."""
+    return isinstance(error, ssl.SSLError) and error.reason in {"WRONG_VERSION_NUMBER", "HTTP_REQUEST"}
+
+
+def _is_nonsense(error: BaseException) -> bool:
+    """An address that is none, a circle of redirects; by name, for requests is not loaded where nothing is asked."""
+    return type(error).__name__ in _NOWHERE
+
+
+def _reach_hint(place: Place, host: str, error: BaseException) -> str:
+    chain = list(_chain(error))
+    if any(isinstance(one, ssl.SSLCertVerificationError) for one in chain):
         wanted = f"/etc/docker/certs.d/{place.registry}/ca.crt"
         return f"put the certificate of its authority at {wanted}, or name it in SSL_CERT_FILE"
+    if any(map(_no_tls, chain)):
+        wanted = f'"insecure-registries": ["{host}"]'
+        return f"passwords would be read on the way; to allow it anyway, put {wanted} into /etc/docker/daemon.json"
+    if any(map(_is_nonsense, chain)):
+        return "is it a registry, and the proxy right? HTTPS_PROXY and NO_PROXY name it"
     return "is the name right, and the registry running? A proxy is taken from HTTPS_PROXY and NO_PROXY"
+
+
+def cause(error: BaseException) -> str:
+    """Why there was no answer."""
+    return next((text for text in map(_cause, _chain(error)) if text), "the connection was lost")
 
 
 def _cause(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
+    if _no_tls(error):
+        return "it speaks plain HTTP, not HTTPS"
+    if _is_nonsense(error):
+        return "it sends us to an address that leads nowhere"
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, OSError) and isinstance(error.strerror, str):

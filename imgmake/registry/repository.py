@@ -29,7 +29,7 @@ from imgmake.registry.manifests import (
     sha256,
     subject_of,
 )
-from imgmake.registry.transport import Call, Reply, Transport, stop_if
+from imgmake.registry.transport import Call, Errand, Reply, Transport, stop_if
 
 _CHUNK = 1 << 20
 _PAGE = 1000  # tags asked for at once
@@ -45,10 +45,10 @@ _NO_LIST = frozenset({400, 404, 405, 406, 501})  # of registries from before dis
 class Repository:
     """The calls that reading and publishing are made of; each raises RegistryError."""
 
-    def __init__(self, transport: Transport, place: Place, cancel: Cancel) -> None:
+    def __init__(self, transport: Transport, place: Place, errand: Errand) -> None:
         self.place = place
         self._transport = transport
-        self._cancel = cancel
+        self._errand = errand
 
     def __str__(self) -> str:
         return str(self.place)
@@ -136,9 +136,9 @@ class Repository:
             if not self._must_move(tag, manifest.digest, before):
                 return _AS_IT_WAS
             written = True
-            return self._transport.call(self.place, call, self._cancel)
+            return self._transport.call(self.place, call, self._errand)
 
-        reply = self._transport.attempts(self.place, self._cancel, once)
+        reply = self._transport.attempts(self.place, call.doing, self._errand, once)
         if reply is not _AS_IT_WAS:
             self._expect(call, reply, 201, 200, 202)
             self._verify_tag(tag, manifest, before)
@@ -224,14 +224,14 @@ class Repository:
     def put_blob(self, blob: Blob, opened: Callable[[], BinaryIO]) -> None:
         """Send a blob whole and ask for it again; `opened` opens its bytes, anew for each try."""
         call = Call("POST", self._path("blobs", "uploads/"), f"sending the blob {blob.digest[:19]}")
-        reply = self._transport.attempts(self.place, self._cancel, lambda: self._upload(call, blob, opened))
+        reply = self._transport.attempts(self.place, call.doing, self._errand, lambda: self._upload(call, blob, opened))
         self._expect(call, reply, 201)
         if not self.has_blob(blob):
             raise self._liar(f"the blob {blob.digest} just sent", f"{blob.size} bytes", "something else")
 
     def _upload(self, call: Call, blob: Blob, opened: Callable[[], BinaryIO]) -> Reply:
         """One try: a session of its own, for what a broken one has taken cannot be known."""
-        started = self._transport.call(self.place, call, self._cancel)
+        started = self._transport.call(self.place, call, self._errand)
         if started.status != 202:
             return started
         where = started.headers.get("Location", "")
@@ -242,9 +242,9 @@ class Repository:
                 urljoin(started.url, joined),
                 call.doing,
                 {"Content-Type": "application/octet-stream"},
-                lambda: _Body(content, blob.size, self._cancel),
+                lambda: _Body(content, blob.size, self._errand.cancel),
             )
-            return self._transport.call(self.place, put, self._cancel)
+            return self._transport.call(self.place, put, self._errand)
 
     def mount(self, blob: Blob, source: str) -> bool:
         """Take a blob over from another repository of this registry; False when it does not let us."""
@@ -286,7 +286,7 @@ class Repository:
         return f"/v2/{self.place.repository}/{kind}/{quote(last, safe=':/')}"
 
     def _send(self, call: Call) -> Reply:
-        return self._transport.send(self.place, call, self._cancel)
+        return self._transport.send(self.place, call, self._errand)
 
     def _expect(self, call: Call, reply: Reply, *statuses: int) -> None:
         if reply.status not in statuses:

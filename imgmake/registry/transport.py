@@ -1,4 +1,4 @@
-"""HTTP to registries: sessions, authorisation, retries, limits; knows no manifest and no image.
+"""HTTP to registries: authorisation, retries, limits; knows no manifest and no image.
 
 Every foreign error ends here as a RegistryError. Nothing is imported from `requests` before the
 first request.
@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from imgmake.errors import Interrupted, RegistryError
@@ -22,6 +22,7 @@ from imgmake.registry.authority import Answered, Authority, TokenRequest
 from imgmake.registry.credentials import Credentials
 from imgmake.registry.endpoints import Endpoints
 from imgmake.registry.faults import Place
+from imgmake.registry.sessions import Sessions
 
 if TYPE_CHECKING:
     import requests
@@ -32,7 +33,7 @@ _LONGEST_PAUSE = 30.0  # seconds that a Retry-After may ask for
 _TIMEOUT = (10.0, 60.0)  # seconds to connect, and between two packets
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 _CHUNK = 1 << 16
-_LIMIT = 16 << 20  # bytes of an answer held in memory: manifests are at most 4 MiB, configurations small
+_LONG = 15.0  # seconds after which a request that still runs is told of; doubled each time
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Call:
     """One request: `path` from the registry's root, or a whole URL that the registry handed out.
 
     `body` makes the body anew for each try; `sink` takes a 200's body in place of memory, and is emptied
-    before each try.
+    before each try; more than `limit` bytes are refused.
     """
 
     method: str
@@ -49,6 +50,7 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Callable[[], Any] | None = None
     sink: BinaryIO | None = None
+    limit: int = 16 << 20  # manifests are at most 4 MiB, configurations small
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,17 @@ class Reply:
     url: str
 
 
+def silent(_: str) -> None:
+    """Tell nobody."""
+
+
+class Errand(NamedTuple):
+    """On whose behalf requests are made: what stops them, and who hears of waiting."""
+
+    cancel: Cancel
+    tell: Callable[[str], None] = silent
+
+
 class Transport:
     """Speaks to any number of registries, from any number of threads; `close` it at the end.
 
@@ -71,103 +84,98 @@ class Transport:
         self._endpoints = Endpoints(environ)
         self._authority = Authority(Credentials(environ, shell))
         self._pause = pause
-        self._local = threading.local()
-        self._sessions: list[requests.Session] = []
+        self._sessions = Sessions(self._endpoints)
 
     def close(self) -> None:
         """Close what connections are open."""
-        while self._sessions:
-            self._sessions.pop().close()
-        self._local = threading.local()
+        self._sessions.close()
 
     # --- one request ------------------------------------------------------------------------------------------
 
-    def send(self, place: Place, call: Call, cancel: Cancel) -> Reply:
+    def send(self, place: Place, call: Call, errand: Errand) -> Reply:
         """Make a call, up to four times. Any final answer is returned; no answer raises RegistryError."""
-        return self.attempts(place, cancel, lambda: self.call(place, call, cancel))
+        return self.attempts(place, call.doing, errand, lambda: self.call(place, call, errand))
 
-    def call(self, place: Place, call: Call, cancel: Cancel) -> Reply:
+    def call(self, place: Place, call: Call, errand: Errand) -> Reply:
         """Make a call once, and once more when the registry asks who we are. Raises what requests raises."""
         url = urljoin(self._endpoints.base(place.registry) + "/", call.path)
         ours = _origin(url) == _origin(self._endpoints.base(place.registry))
-        reply = self._exchange(place, url, call, cancel, self._authority.header(place) if ours else "")
-        if reply.status != 401 or not ours or not self._admitted(place, reply, cancel):
+        reply = self._exchange(place, url, call, errand, self._authority.header(place) if ours else "")
+        if reply.status != 401 or not ours or not self._admitted(place, reply, errand):
             return reply
-        return self._exchange(place, url, call, cancel, self._authority.header(place))
+        return self._exchange(place, url, call, errand, self._authority.header(place))
 
-    def _admitted(self, place: Place, reply: Reply, cancel: Cancel) -> bool:
+    def _admitted(self, place: Place, reply: Reply, errand: Errand) -> bool:
         secure = self._endpoints.base(place.registry).startswith("https:")
         return self._authority.answer(
             place,
             reply.headers.get("WWW-Authenticate", ""),
             secure,
-            lambda request: self._token(place, request, cancel),
+            lambda request: self._token(place, request, errand),
         )
 
-    def _token(self, place: Place, request: TokenRequest, cancel: Cancel) -> Answered:
+    def _token(self, place: Place, request: TokenRequest, errand: Errand) -> Answered:
         query = urlencode(request.query)
         url = f"{request.url}{'&' if '?' in request.url else '?'}{query}" if query else request.url
         form = urlencode(request.form).encode()
         headers = {"Content-Type": "application/x-www-form-urlencoded"} if form else {}
         call = Call("POST" if form else "GET", url, "asking for a token", headers, (lambda: form) if form else None)
-        reply = self.attempts(place, cancel, lambda: self._exchange(place, url, call, cancel, request.authorization))
+        reply = self.attempts(
+            place, call.doing, errand, lambda: self._exchange(place, url, call, errand, request.authorization)
+        )
         return Answered(reply.status, reply.body)
 
-    def _exchange(self, place: Place, url: str, call: Call, cancel: Cancel, authorization: str) -> Reply:
-        stop_if(cancel)
+    def _exchange(self, place: Place, url: str, call: Call, errand: Errand, authorization: str) -> Reply:
+        stop_if(errand.cancel)
         headers = {**call.headers, **({"Authorization": authorization} if authorization else {})}
-        response = self._session(place.registry).request(
-            call.method,
-            url,
-            headers=headers,
-            data=call.body() if call.body else None,
-            stream=True,
-            timeout=_TIMEOUT,
-            proxies=self._endpoints.proxies(url),
-        )
-        with closing(response):
-            return Reply(response.status_code, response.headers, _body(place, call, response, cancel), response.url)
+        with self._sessions.borrow(place.registry, errand.cancel) as session, _slow(place, call, errand):
+            response = session.request(
+                call.method,
+                url,
+                headers=headers,
+                data=call.body() if call.body else None,
+                stream=True,
+                timeout=_TIMEOUT,
+                proxies=self._endpoints.proxies(url),
+            )
+            with closing(response):
+                body = _body(place, call, response, errand.cancel)
+            return Reply(response.status_code, response.headers, body, response.url)
 
     # --- trying again -----------------------------------------------------------------------------------------
 
-    def attempts(self, place: Place, cancel: Cancel, once: Callable[[], Reply]) -> Reply:
-        """Repeat `once` while the registry is busy, fails or drops the connection."""
+    def attempts(self, place: Place, doing: str, errand: Errand, once: Callable[[], Reply]) -> Reply:
+        """Repeat `once` while the registry is busy, fails or drops the connection; after no answer in time, once."""
         import requests
         import urllib3
 
+        timed_out = False
         for attempt in range(_TRIES):
             last = attempt == _TRIES - 1
             try:
                 reply = once()
             except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-                if last or faults.is_final(error):
-                    raise faults.unreachable(place, error) from None
-                wait = None
+                stop_if(errand.cancel)
+                if last or faults.is_final(error) or (timed_out and faults.is_timeout(error)):
+                    raise faults.unreachable(place, doing, error) from None
+                timed_out = faults.is_timeout(error)
+                wait, why = None, faults.cause(error)
             else:
-                wait = _asked_pause(reply)
+                wait, why = _asked_pause(reply), str(reply.status)
                 if last or reply.status not in _TRANSIENT or (wait or 0) > _LONGEST_PAUSE:
                     return reply
-            self._wait(self._pause * 2**attempt if wait is None else wait, cancel)
+            self._wait(f"{place}: {doing}: {why}", self._pause * 2**attempt if wait is None else wait, errand)
         raise AssertionError("unreachable: the last try returns or raises")
 
-    def _wait(self, seconds: float, cancel: Cancel) -> None:
-        if cancel.wait(seconds):
-            stop_if(cancel)
+    def _wait(self, why: str, seconds: float, errand: Errand) -> None:
+        errand.tell(f"{why}; trying again in {seconds:.3g} s")
+        errand.cancel.wait(seconds)
+        stop_if(errand.cancel)
 
     def refused(self, place: Place, call: Call, reply: Reply) -> RegistryError:
         """The error for an answer that the caller cannot use."""
         error = faults.refused(place, call.doing, reply.status, reply.body)
         return RegistryError(self._authority.mask(error.message), hint=error.hint)
-
-    # --- sessions ---------------------------------------------------------------------------------------------
-
-    def _session(self, registry: str) -> requests.Session:
-        """This thread's session: requests does not promise that one may be shared."""
-        sessions: dict[str, requests.Session] = self._local.__dict__.setdefault("sessions", {})
-        if registry not in sessions:
-            sessions[registry] = _new_session(self._endpoints, registry)
-            self._sessions.append(sessions[registry])
-        return sessions[registry]
 
 
 def stop_if(cancel: Cancel) -> None:
@@ -176,52 +184,44 @@ def stop_if(cancel: Cancel) -> None:
         raise Interrupted("stopped")
 
 
-def _new_session(endpoints: Endpoints, registry: str) -> requests.Session:
-    from http.cookiejar import DefaultCookiePolicy
-
-    import requests
-
-    session = requests.Session()
-    session.trust_env = False  # else ~/.netrc would speak for docker's credentials
-    session.headers["User-Agent"] = "imgmake"
-    session.headers["Accept-Encoding"] = "identity"  # a blob must come as the bytes that its digest is over
-    # A cookie makes some registries (Harbor) take us for a browser, and ask for its anti-forgery token.
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    if endpoints.base(registry).startswith("https:"):
-        session.mount("https://", _trusting(endpoints, registry))
-    return session
-
-
-def _trusting(endpoints: Endpoints, registry: str) -> Any:
-    from requests.adapters import HTTPAdapter
-
-    context = endpoints.context(registry)
-
-    class Trusting(HTTPAdapter):
-        def init_poolmanager(self, *args: Any, **keywords: Any) -> None:
-            super().init_poolmanager(*args, **{**keywords, "ssl_context": context})
-
-        def proxy_manager_for(self, proxy: str, **keywords: Any) -> Any:
-            return super().proxy_manager_for(proxy, **{**keywords, "ssl_context": context})
-
-    return Trusting()
-
-
 def _body(place: Place, call: Call, response: requests.Response, cancel: Cancel) -> bytes:
     into = call.sink if response.status_code == 200 else None
     if into is not None:
         into.seek(0)
         into.truncate()
     held = bytearray()
+    size = 0
     for chunk in response.iter_content(_CHUNK):
         stop_if(cancel)
-        if into is not None:
+        size += len(chunk)
+        if size > call.limit:
+            raise RegistryError(f"{place}: {call.doing}: the answer is longer than {call.limit} bytes")
+        if into is None:
+            held += chunk
+        else:
             into.write(chunk)
-            continue
-        held += chunk
-        if len(held) > _LIMIT:
-            raise RegistryError(f"{place}: {call.doing}: the answer is longer than {_LIMIT >> 20} MiB")
     return bytes(held)
+
+
+@contextmanager
+def _slow(place: Place, call: Call, errand: Errand) -> Iterator[None]:
+    """Say from time to time that a request still runs."""
+    if errand.tell is silent:
+        yield
+        return
+    over = threading.Event()
+
+    def watch() -> None:
+        start, wait = time.monotonic(), _LONG
+        while not over.wait(wait):
+            wait *= 2
+            errand.tell(f"{place}: {call.doing}: {time.monotonic() - start:.0f} s so far")
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 def _origin(url: str) -> tuple[str, str]:

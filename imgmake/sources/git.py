@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")  # SHA-1 or SHA-256
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?:(?P<user>[^/?#]*)@)?(?P<rest>[^?#]*)")
+_STATUS = ("status", "--porcelain", "-z", "--untracked-files=no", "--ignore-submodules=untracked")
 _KEEP_USER = {"ssh", "git+ssh", "ssh+git"}  # there the name is an address, and no secret
 
 
@@ -77,13 +78,35 @@ class LocalGit:
 
     def dirty(self) -> bool:
         """Whether a tracked file of the repository differs from the commit, in the index or in the work tree."""
-        asked = ("status", "--porcelain", "-z", "--untracked-files=no", "--ignore-submodules=untracked")
-        return bool(self.revision() and self._ask(*asked))
+        return bool(self.revision() and self._ask(*_STATUS))
+
+    def differing(self) -> Sequence[str]:
+        """The tracked files that `dirty` speaks of; of a renamed one, its new name."""
+        fields = iter(self._ask(*_STATUS).split("\0") if self.revision() else ())
+        found = []
+        for field in fields:  # "XY path", and after a renamed or copied one a field with where it was (git-status(1))
+            found += [field[3:]] if field else []
+            if "R" in field[:2] or "C" in field[:2]:
+                next(fields, None)
+        return tuple(sorted(found))
 
     def untracked(self) -> Sequence[str]:
         """Files below the root that are neither tracked nor ignored; a repository in the repository ends in ``/``."""
         listed = self._ask("ls-files", "--others", "--exclude-standard", "-z") if self.revision() else ""
         return tuple(sorted(path for path in listed.split("\0") if path and not path.startswith(".imgmake/")))
+
+    def is_ancestor(self, older: str, newer: str) -> bool | None:
+        """``git merge-base --is-ancestor``; None for a commit that is not here, and a "no" of a shallow clone.
+
+        What lies beyond the depth of a shallow clone may well be an ancestor.
+        """
+        if not (_COMMIT.fullmatch(older) and _COMMIT.fullmatch(newer) and self.revision()):
+            return None
+        # How many commits `newer` lacks of `older`, one being as good as many; nothing is printed when one is not here.
+        lacks = self._ask("rev-list", "--count", "--max-count=1", older, f"^{newer}", "--", silent=True).strip()
+        if lacks != "1":
+            return True if lacks == "0" else None
+        return None if self._ask("rev-parse", "--is-shallow-repository").strip() == "true" else False
 
     def warning(self) -> str:
         """Why git could not answer a question asked so far, and what to do about it; empty when it could."""

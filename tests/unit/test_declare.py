@@ -75,6 +75,19 @@ def test_an_image_with_nothing_said(repository: Repository) -> None:
     assert (found.context, found.dockerfile, found.stage, found.platforms, found.pull) == (".", None, None, (), False)
 
 
+def test_metadata_in_a_name_has_one_spelling(repository: Repository) -> None:
+    """``$BUILD_ID`` was not known for a BUILD_ID: such a tag could move, in a registry too."""
+    text = """
+    app = image("app", tags="acme/app:$BUILD_ID")
+    publish("push", image=app, to="r.example/$VCS_BRANCH", tags=["$BUILD_ID", semver("1.2.3", suffix="-$VCS_TAG")])
+    """
+    app, push = rules(repository, text)
+    assert cast(ImageRule, app).tags == ("acme/app:${BUILD_ID}",)
+    assert isinstance(push, PublishRule)
+    assert push.to == ("r.example/${VCS_BRANCH}",)
+    assert push.tags == ("${BUILD_ID}", Semver(version="1.2.3", suffix="-${VCS_TAG}"))
+
+
 def test_an_image_with_everything_said(repository: Repository) -> None:
     found = image(
         repository,

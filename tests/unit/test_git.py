@@ -154,6 +154,40 @@ def test_a_shallow_clone(repo: Path, tmp_path: Path) -> None:
     assert facts(clone) == (commit, commit[:7], f"file://{repo}", "main", "", commit[:7], False, ())
 
 
+def test_which_commit_comes_after_which(repo: Path, tmp_path: Path) -> None:
+    first = git(repo, "rev-parse", "HEAD")
+    git(repo, "commit", "-q", "--allow-empty", "-m", "second")
+    second = git(repo, "rev-parse", "HEAD")
+    git(repo, "checkout", "-q", "-b", "side", first)
+    git(repo, "commit", "-q", "--allow-empty", "-m", "side")
+    side = git(repo, "rev-parse", "HEAD")
+    asked = LocalGit(repo)
+    assert (asked.is_ancestor(first, second), asked.is_ancestor(second, first)) == (True, False)
+    assert (asked.is_ancestor(second, side), asked.is_ancestor(side, second)) == (False, False)
+    assert asked.is_ancestor(first, first) is True
+    for older, newer in ((first, "0" * 40), ("0" * 40, first), ("HEAD", first), ("unknown", ""), (first, "--all")):
+        assert asked.is_ancestor(older, newer) is None
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "-q", "--depth=1", "--no-single-branch", f"file://{repo}", str(clone))
+    shallow = LocalGit(clone)
+    assert (shallow.is_ancestor(first, second), shallow.is_ancestor(second, side)) == (None, None)
+    assert LocalGit(tmp_path).is_ancestor(first, second) is None
+    assert asked.warning() == shallow.warning() == ""
+
+
+def test_the_files_that_differ_by_name(repo: Path) -> None:
+    for name in ("b", "c", "é \n"):
+        (repo / name).write_text(name * 100)
+    git(repo, "add", ".")
+    git(repo, "commit", "-q", "-m", "more")
+    assert LocalGit(repo).differing() == ()
+    git(repo, "mv", "b", "z")
+    (repo / "c").unlink()
+    (repo / "é \n").write_text("changed")
+    (repo / "untracked").touch()
+    assert LocalGit(repo).differing() == ("c", "z", "é \n")
+
+
 def test_without_a_repository_or_a_commit_there_is_nothing_to_say(tmp_path: Path) -> None:
     (tmp_path / "plain").mkdir()
     (tmp_path / "empty").mkdir()

@@ -87,6 +87,14 @@ def test_an_image_as_build_argument(repo: Repo) -> None:
     assert edges(repo, "app") == {"tools": "build_args BASE"}
 
 
+def test_a_named_context_that_is_another_rules_tag(repo: Repo) -> None:
+    repo.pipefile(
+        'image("tools", tags="tools:1", dockerfile="base.df")\n'
+        'image("app", contexts={"base": "docker-image://tools:1", "b": "docker-image://else:1"})\n'
+    ).put("base.df", "FROM scratch\n")
+    assert edges(repo, "app") == {"tools": "contexts base"}
+
+
 def test_commands_need_what_they_read(repo: Repo) -> None:
     repo.pipefile(
         'app = image("app", tags="shop:1")\n'
@@ -178,6 +186,7 @@ def test_a_dockerfile_that_a_rule_makes(repo: Repo) -> None:
             "'a' and 'a@linux/arm64' claim one tag, x:1-linux-arm64",
         ),
         ('image("a", tags=["x:1", "docker.io/library/debian:12"])\n', "Dockerfile:1: FROM debian:12: that is a tag of"),
+        ('image("a", tags="x:1", contexts={"y": "docker-image://x:1"})\n', "contexts y x:1: that is a tag of"),
         ('image("a", dockerfile="nope.df")\n', "no Dockerfile 'nope.df'"),
         ('image("a", context="nope")\n', "is no folder"),
         ('image("a", stage="ap")\n', "did you mean"),

@@ -378,7 +378,7 @@ def test_a_lasting_fault_is_told_with_its_place(
 def test_nobody_listening_is_told_at_once() -> None:
     client = RegistryClient({"HOME": "/nonexistent"}, pause=1.0)
     start = time.monotonic()
-    with pytest.raises(RegistryError, match=r"127\.0\.0\.1:1/app: 127\.0\.0\.1:1 does not answer: connection refused"):
+    with pytest.raises(RegistryError, match="127.0.0.1:1 does not answer: connection refused"):
         client.resolve("127.0.0.1:1/app")
     assert time.monotonic() - start < 1.0
 

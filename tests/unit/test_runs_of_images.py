@@ -697,3 +697,20 @@ def test_what_if_and_old_file_name_files_from_the_root(repo: Repo) -> None:
     assert repo.run("app", old_file=("a",)).ran == ["app"]
     repo.put("sub/a", "3")
     assert repo.run("app", old_file=("sub/a",)).ran == []
+
+
+def test_an_image_as_a_named_context_moves_as_a_base_does(repo: Repo) -> None:
+    """It counted by its name only."""
+    repo.pipefile('app = image("app", tags="shop:1", contexts={"tools": "docker-image://tools:1"})\n')
+    repo.put("Dockerfile", "FROM scratch\nCOPY --from=tools /bin/x /\n")
+    engine(repo).commit_image("tools:1", layers=["sha256:one"])
+    result = repo.run("app")
+    assert result.ran == ["app"]
+    assert repo.builder.requests[0].contexts["tools"].startswith("docker-image://imgmake-pin:")
+    assert not any("imgmake-pin" in line for line in result.reporter.outputs["app"].commands)
+    assert repo.run("app").ran == []
+    engine(repo).commit_image("tools:1", layers=["sha256:two"])
+    assert repo.reasons("app")[0].text.startswith("base tools:1 moved: sha256:")
+    assert repo.run("app").ran == ["app"]
+    engine(repo).untag("tools:1")
+    assert repo.run("app").ran == []
