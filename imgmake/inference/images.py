@@ -14,14 +14,7 @@ from imgmake.model import Edge, FileRule, ImageRule, PhonyRule, Rule
 
 def image_reads(draft: Draft, node: graph.Node, rule: ImageRule) -> None:
     """Add the prerequisites of an image. Raises GraphError without a Dockerfile or context, DockerfileError."""
-    for word, given in (("build_args", rule.build_args), ("contexts", rule.contexts)):
-        for name, image in given.items():
-            if isinstance(image, ImageRule):
-                draft.edge(node.id, image, f"{word} {name}", platform=node.platform)
-            elif word == "contexts" and (reference := context_reference(image)) is not None:
-                _refuse_itself(draft, node, rule, reference, f"contexts {name}", rule.place)
-                if (made := draft.tags.get(normal(reference))) is not None:
-                    draft.edge(node.id, made, f"contexts {name}", platform=node.platform)
+    _given_images(draft, node, rule)
     for secret in rule.secrets:
         if (path := secret_path(secret)) is not None and (made := _maker(draft, join(rule.base, path))) is not None:
             draft.edge(node.id, made, "secret")
@@ -33,6 +26,19 @@ def image_reads(draft: Draft, node: graph.Node, rule: ImageRule) -> None:
         _dockerfile_reads(draft, node, rule, _analyse(draft, node, rule, where), where)
     elif made is None:
         raise _no_dockerfile(draft, rule, where)
+
+
+def _given_images(draft: Draft, node: graph.Node, rule: ImageRule) -> None:
+    for name, given in rule.build_args.items():
+        if isinstance(given, ImageRule):
+            draft.edge(node.id, given, f"build_args {name}", platform=node.platform)
+    for name, given in rule.contexts.items():
+        made = given if isinstance(given, ImageRule) else None
+        if (reference := context_reference(given)) is not None:
+            _refuse_itself(draft, node, rule, reference, f"contexts {name}", rule.place)
+            made = draft.tags.get(normal(reference))
+        if made is not None:
+            draft.edge(node.id, made, f"contexts {name}", platform=node.platform)
 
 
 def _refuse_itself(
