@@ -16,6 +16,7 @@ from imgmake.ports import Cancel
 from imgmake.state.folder import make_folder
 
 LOCKED = "IMGMAKE_LOCKED"
+_DIGITS = 20  # of a process ID, with spaces after it
 _LOOK = 0.1  # seconds between two looks at a lock that somebody holds
 
 
@@ -108,8 +109,7 @@ def _lock(descriptor: int, nested: bool, waiting: Callable[[int], None]) -> bool
 
 def _sign(descriptor: int) -> None:
     with contextlib.suppress(OSError):  # a full disk: who waits will not be told for whom
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        os.pwrite(descriptor, f"{os.getpid():<{_DIGITS}}".encode(), 0)  # to truncate may wait for a busy disk
 
 
 def _open(path: Path) -> int:
@@ -129,5 +129,5 @@ def _is_current(path: Path, descriptor: int) -> bool:
 
 
 def _holder(descriptor: int) -> int:
-    text = os.pread(descriptor, 20, 0)
+    text = os.pread(descriptor, _DIGITS, 0).strip()
     return int(text) if text.isdigit() else 0
