@@ -13,7 +13,7 @@ from pydantic import Field as PydanticField
 from imgmake import attest
 from imgmake.ports import Artifact
 
-TYPE = "https://in-toto.io/Statement/v1"
+TYPE: Literal["https://in-toto.io/Statement/v1"] = "https://in-toto.io/Statement/v1"
 
 
 class Unreadable(ValueError):

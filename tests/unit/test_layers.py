@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).parents[2] / "imgmake"
 
 WORDS = {"errors", "model"}
 THOUGHT = {
+    "attest",
     "commands",
     "declare",
     "dockerfile",
