@@ -112,6 +112,17 @@ def test_images_are_found_by_repository_each_once(engine: DockerEngine, build: C
 # --- names ----------------------------------------------------------------------------------------------------
 
 
+def test_images_are_found_by_a_label_with_or_without_a_tag(
+    engine: DockerEngine, build: Callable[..., str], docker: Docker
+) -> None:
+    tagged = build('FROM scratch\nCOPY data /\nLABEL com.example.found="a"\n')
+    untagged = build('FROM scratch\nCOPY data /\nLABEL com.example.found="b"\n')
+    build("FROM scratch\nCOPY data /\n")
+    docker("tag", tagged, "labelled:1")
+    found = {image.id: image.tags for image in engine.labelled("com.example.found")}
+    assert found == {tagged: ("labelled:1",), untagged: ()}
+
+
 def test_a_name_moves_and_an_image_without_names_can_be_removed(
     engine: DockerEngine, build: Callable[..., str]
 ) -> None:

@@ -68,8 +68,9 @@ def test_nothing_asked_is_nothing_set() -> None:
         "file": None,
         "jobs": None,
         "commit": None,
+        "keep": 5,
     }
-    flags = ("dry_run", "question", "always_make", "keep_going", "silent", "trace", "start_engine")
+    flags = ("dry_run", "question", "always_make", "keep_going", "silent", "trace", "start_engine", "yes")
     assert request == Request("build", {**fields, **dict.fromkeys(flags, False)})
 
 
@@ -173,6 +174,10 @@ class Fake:
         self.asked.append(("clean", options, goals))
         return self.run(reporter)
 
+    def collect(self, options: Options, agreed: Callable[[], bool], reporter: Reporter) -> int:
+        self.asked.append((f"collect {agreed()}", options, ()))
+        return 0
+
     def listing(self, options: Options) -> tuple[Entry, ...]:
         return (Entry("app", Kind.IMAGE, "The app.", PLACE, "stale"),)
 
@@ -216,6 +221,20 @@ def test_cleaning_is_told_which_targets() -> None:
     verbs = Fake()
     assert run("--clean", "app", verbs=verbs)[0] == 0
     assert [(verb, goals) for verb, _, goals in verbs.asked] == [("clean", ("app",))]
+
+
+def test_nothing_is_collected_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    verbs = Fake()
+    assert run("--gc", verbs=verbs) == (0, "--yes removes them\n", "")
+    assert run("--gc", "--yes", "--keep", "3", verbs=verbs) == (0, "", "")
+    for answer in ("y\n", "\n", ""):
+        monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+        out = io.BytesIO()
+        assert main(["--gc"], verbs, Streams(out, io.BytesIO(), answers=True)) == 0
+        assert out.getvalue() == b"remove them? [y/N] "
+    assert [verb for verb, _, _ in verbs.asked] == [f"collect {answer}" for answer in (False, True, True, False, False)]
+    assert [options.keep for _, options, _ in verbs.asked] == [5, 3, 5, 5, 5]
+    assert run("--gc", "--keep", "0")[0] == 2
 
 
 def test_what_happens_is_reported() -> None:

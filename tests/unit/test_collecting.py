@@ -46,7 +46,8 @@ def names(repo: Repo) -> set[str]:
 
 def old(repo: Repo, keep: int = 2) -> list[Removal]:
     with repo.session(read_only=True) as (session, _):
-        return session.executor.collecting().old(keep)
+        found: list[Removal] = session.executor.collecting().old(keep)
+        return found
 
 
 def remove(repo: Repo, keep: int = 2) -> list[str]:
