@@ -42,6 +42,11 @@ def aged(now: float, then: float, max_age: float | None) -> tuple[Reason, ...]:
     return (Reason(f"older than max_age: {duration(now - then)} > {duration(max_age)}", "aged"),)
 
 
+def until(then: float, max_age: float | None) -> float | None:
+    """When a success becomes too old; None: never."""
+    return None if max_age is None else then + max_age
+
+
 def duration(seconds: float) -> str:
     """Seconds as people say them: ``45 s``, ``12 min``, ``3.5 h``, ``2 d``."""
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
@@ -83,17 +88,29 @@ def judge_file(
 
 
 def judge_check(
-    *, record: Record | None, fields: Sequence[Field], unfinished: bool, now: float, max_age: float | None, wish: Wish
+    *,
+    record: Record | None,
+    fields: Sequence[Field],
+    unfinished: bool,
+    now: float,
+    max_age: float | None,
+    wish: Wish,
+    passed: float | None = None,
 ) -> Verdict:
-    """A check: up to date when it passed before on the same inputs, not longer ago than `max_age` seconds."""
+    """A check: up to date when it passed before on the same inputs, not longer ago than `max_age` seconds.
+
+    `record` is its newest pass, and what reasons compare with; `passed` the time of any one on these very inputs.
+    """
     reasons = [FORCED] if wish.always else []
     reasons += wish.what_if(fields)
+    if passed is not None:
+        return Verdict((*reasons, *aged(now, passed, max_age)), until=until(passed, max_age))
     if record is None:
         text = "its last run did not finish or did not pass" if unfinished else "it has not passed before"
         return Verdict((*reasons, Reason(text, "interrupted" if unfinished else "new")))
     reasons += differences(wish.relevant(record.fields), wish.relevant(fields))
     reasons += aged(now, record.time, max_age)
-    return Verdict(tuple(reasons))
+    return Verdict(tuple(reasons), until=until(record.time, max_age))
 
 
 def judge_phony(*, has_recipe: bool) -> Verdict:

@@ -44,6 +44,7 @@ class MemoryState:
         self.records: dict[str, Record] = {}
         self.started: set[str] = set()
         self.given: defaultdict[str, dict[str, float]] = defaultdict(dict)
+        self.passed: defaultdict[str, dict[str, float]] = defaultdict(dict)
         self.passes: defaultdict[str, list[Evidence]] = defaultdict(list)
         self.orders: dict[str, tuple[str, ...]] = {}
         self.log: list[Event] = []
@@ -60,12 +61,18 @@ class MemoryState:
     def unfinished(self, target: str) -> bool:
         return target in self.started
 
-    def begin(self, target: str) -> None:
+    def begin(self, target: str, inputs: str = "") -> None:
         self._write("begin", target)
         self.started.add(target)
+        self.passed[target].pop(inputs, None)
 
-    def commit(self, target: str, record: Record) -> None:
+    def passes(self, target: str) -> Mapping[str, float]:
+        return dict(self.passed[target])
+
+    def commit(self, target: str, record: Record, inputs: str = "") -> None:
         self._write("commit", target)
+        if inputs:
+            self.passed[target][inputs] = record.time
         self.started.discard(target)
         self.records[target] = record
 
@@ -155,6 +162,9 @@ class RecordingReporter:
 
     def started(self, target: str, verdict: Verdict) -> None:
         self.events.append(("started", target, verdict))
+
+    def sent(self, target: str) -> None:
+        self.events.append(("sent", target))
 
     def finished(self, outcome: Outcome) -> None:
         self.events.append(("finished", outcome))

@@ -73,9 +73,16 @@ class Recipes:
             now=run.world.clock.now(),
             max_age=rule.max_age,
             wish=run.settings.wish,
+            passed=state.passes(node.id).get(self._pass(rule, fields)),
         )
         run.passes[node.id] = fields
         return Judgement(verdict, fields)
+
+    def _pass(self, rule: Rule, fields: Sequence[Field]) -> str:
+        """What stands for a check's inputs among its passes; nothing where it left a report, which is of the newest."""
+        if not isinstance(rule, CheckRule) or any(step.writes() for step in self._run.recipe(rule)):
+            return ""
+        return digest(fields)
 
     def _outputs(self, rule: FileRule) -> tuple[Field, ...]:
         return tuple(Field("file", path, self._run.world.sources.digest(path)) for path in rule.targets)
@@ -115,7 +122,7 @@ class Recipes:
             return
         before = {path: run.world.sources.stat(path) for path in targets_of(rule)} if isinstance(rule, FileRule) else {}
         began, findings, record = run.world.clock.now(), list[Finding](), state.record(node.id)
-        state.begin(node.id)
+        state.begin(node.id, self._pass(rule, judgement.fields))
         try:
             for path in before:
                 run.world.sources.make_parent(path)
@@ -129,13 +136,13 @@ class Recipes:
             raise
         run.passes[node.id] = fields
         evidence.keep(run, node, fields, findings, began)
-        state.commit(node.id, Record(fields, outputs, run.world.clock.now()))
+        state.commit(node.id, Record(fields, outputs, run.world.clock.now()), self._pass(rule, fields))
 
     def _learnt_nothing(self, node: Node, fields: Sequence[Field], record: Record | None, error: Unknown) -> None:
         """What was known before still holds; the error tells how old it is."""
         state = self._run.world.state
         if record is not None:
-            state.commit(node.id, record)
+            state.commit(node.id, record, self._pass(node.rule, record.fields))
         passes = state.evidence(node.id)
         same = [each for each in passes if each.inputs == digest(fields)]
         if last := next(iter(same or passes), None):

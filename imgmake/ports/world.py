@@ -114,6 +114,9 @@ class Git(Protocol):
     def short(self) -> str:
         """The commit as git abbreviates it."""
 
+    def time(self) -> int | None:
+        """When the commit was made, in seconds since the epoch; None when there is none."""
+
     def url(self) -> str:
         """The remote, without credentials or query."""
 
@@ -165,10 +168,14 @@ class StateStore(Protocol):
     def unfinished(self, target: str) -> bool:
         """Whether the target's recipe was started and never ended (a crash)."""
 
-    def begin(self, target: str) -> None:
-        """Say durably that the recipe starts; the old record no longer counts."""
+    def begin(self, target: str, inputs: str = "") -> None:
+        """Say durably that the recipe starts; the old record no longer counts, nor a check's pass on these inputs."""
 
-    def commit(self, target: str, record: Record) -> None: ...
+    def commit(self, target: str, record: Record, inputs: str = "") -> None:
+        """A success; with a digest of its inputs also the newest of a check's last passes."""
+
+    def passes(self, target: str) -> Mapping[str, float]:
+        """The inputs on which a check passed last, by their digest, with the time of each; a few of them."""
 
     def abandon(self, target: str) -> None:
         """The recipe failed and its outputs are gone: no record, nothing unfinished."""

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from imgmake.state.database import Change, Database
 
 _RECORD, _STARTED, _BUILDS, _ORDER, _LAYER, _DIGESTS = "record", "started", "builds", "order", "layer", "digests"
+_PASSES = "passes"
+_MOST_PASSES = 8  # inputs on which a check passed: going back and forth between branches runs no test again
 _SLACK = 100  # entries of vanished files that a folder may keep
+
+_Row = tuple[str, bytes, bytes | None]
 
 
 class SqliteState:
@@ -44,12 +48,35 @@ class SqliteState:
     def unfinished(self, target: str) -> bool:
         return self._database.has(_STARTED, _key(target))
 
-    def begin(self, target: str) -> None:
-        self._write((_STARTED, _key(target), b"1"), (_RECORD, _key(target), None))
+    def begin(self, target: str, inputs: str = "") -> None:
+        rows = ((_STARTED, _key(target), b"1"), (_RECORD, _key(target), None))
+        self._with_passes(target, inputs, None, rows)
 
-    def commit(self, target: str, record: Record) -> None:
+    def commit(self, target: str, record: Record, inputs: str = "") -> None:
         body = _dump([[*map(list, record.fields)], [*map(list, record.outputs)], record.time])
-        self._write((_RECORD, _key(target), body), (_STARTED, _key(target), None))
+        rows = ((_RECORD, _key(target), body), (_STARTED, _key(target), None))
+        self._with_passes(target, inputs, record.time, rows)
+
+    def passes(self, target: str) -> Mapping[str, float]:
+        return _builds(self._database.get(_PASSES, _key(target)))
+
+    def _with_passes(self, target: str, inputs: str, time: float | None, rows: Sequence[_Row]) -> None:
+        """Write the rows, and in the same transaction the passes without (or with, at `time`) one on these inputs."""
+        from imgmake.state.database import Change
+
+        def change(get: Callable[[str, bytes], bytes | None]) -> Iterator[Change]:
+            yield from (Change(*row) for row in rows)
+            passes = _builds(get(_PASSES, _key(target)))
+            passes.pop(inputs, None)
+            if time is not None:
+                passes[inputs] = time
+            yield Change(_PASSES, _key(target), _dump(dict([*passes.items()][-_MOST_PASSES:])) if passes else None)
+
+        if not inputs:
+            self._write(*rows)
+            return
+        self._writable()
+        self._database.amend(change)
 
     def abandon(self, target: str) -> None:
         self._write((_RECORD, _key(target), None), (_STARTED, _key(target), None))
@@ -120,7 +147,7 @@ class SqliteState:
     def _hold(self, kind: str, key: str, text: str) -> None:
         self._pending[kind, key] = text
 
-    def _write(self, *changes: tuple[str, bytes, bytes | None]) -> None:
+    def _write(self, *changes: _Row) -> None:
         from imgmake.state.database import Change
 
         self._writable()

@@ -187,6 +187,46 @@ def test_a_failed_check_is_not_green_the_next_time(repo: Repo) -> None:
     assert repo.run("test").failed == ["test"]
 
 
+def test_a_check_remembers_its_last_passes(repo: Repo) -> None:
+    """Going back and forth between two branches ran every check each time."""
+    repo.pipefile('check("t", "in", sh("! grep -q bad in && ! test -e broken"))\n')
+    for text in "1", "2":
+        assert repo.put("in", text).run("t").ran == ["t"]
+    assert repo.put("in", "1").run("t").ran == []
+    assert repo.put("in", "bad").run("t").failed == ["t"]
+    assert repo.put("in", "2").run("t").ran == []
+    repo.put("broken", "")
+    assert repo.run("t", always_make=True).failed == ["t"]
+    assert repo.run("t").failed == ["t"]
+    assert repo.put("in", "1").run("t").ran == []
+
+
+def test_reasons_of_a_check_compare_with_its_newest_pass(repo: Repo) -> None:
+    repo.pipefile('check("t", "a", "b", sh("true"))\n').put("a", "1").put("b", "1").run("t")
+    repo.put("a", "2").run("t")
+    repo.put("a", "1").run("t")
+    assert [reason.text for reason in repo.put("b", "2").reasons("t")] == ["a changed", "b changed"]
+
+
+def test_each_pass_of_a_check_grows_old_by_itself(repo: Repo) -> None:
+    repo.pipefile('check("t", "in", sh("true"), max_age=100)\n').put("in", "1").run("t")
+    repo.clock.tick(90)
+    repo.put("in", "2").run("t")
+    assert repo.put("in", "1").run("t").ran == []
+    repo.clock.tick(90)
+    assert [reason.code for reason in repo.reasons("t")] == ["aged"]
+    assert repo.run("t").ran == ["t"]
+
+
+def test_a_check_with_a_report_remembers_the_newest_pass_alone(repo: Repo) -> None:
+    """The report that lies there is that of the newest pass."""
+    repo.pipefile('check("t", "in", run("tool:1", "x", mounts={"in": "/in:ro"}, stdout="report"))\n')
+    assert repo.engine is not None
+    repo.engine.commit_image("tool:1")
+    for text in "1", "2", "1":
+        assert repo.put("in", text).run("t").ran == ["t"]
+
+
 def test_a_check_grows_old(repo: Repo) -> None:
     repo.pipefile('check("scan", "in", sh("true"), max_age="1h")\n').put("in", "1")
     repo.run("scan")
