@@ -145,6 +145,8 @@ class PublishRule(Rule):
     tags: tuple[Any, ...] = ()  # of str | Semver
     checks: tuple[Any, ...] | None = None  # of str | CheckRule; None: every check that names the image
     requires: tuple[str, ...] = ()
+    evidence: bool = True  # whether results, SBOMs and provenance are pushed beside the images
+    sign: bool = False  # by cosign
 
 
 class Variable(Frozen):
@@ -194,10 +196,14 @@ class Reason(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What was judged: up to date when there are no reasons; `note` says what was assumed."""
+    """What was judged: up to date when there are no reasons; `note` says what was assumed.
+
+    `until` is when it becomes too old, in seconds since the epoch, where time alone can make it stale.
+    """
 
     reasons: tuple[Reason, ...] = ()
     note: str = ""
+    until: float | None = None
 
     @property
     def stale(self) -> bool:

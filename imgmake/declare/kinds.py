@@ -193,7 +193,7 @@ def image(  # noqa: PLR0913  # one keyword for each thing that a build can be to
 
 
 @declares(lambda place: PublishRule(target=BROKEN, place=place))
-def publish(
+def publish(  # noqa: PLR0913 (all that is said of a publication)
     target: str,
     /,
     *parts: Part,
@@ -202,6 +202,8 @@ def publish(
     tags: str | Semver | Iterable[str | Semver],
     checks: Iterable[str | CheckRule] | None = None,
     requires: str | Iterable[str] = (),
+    evidence: bool = True,
+    sign: bool = False,
     after: Part = (),
     help: str = "",
 ) -> PublishRule:
@@ -213,7 +215,10 @@ def publish(
     to:       repositories without a tag: ``"registry.example.com/shop"``, one or several.
     tags:     tags to set in each, one or several; `semver` fans out to ``1``, ``1.2``, ``1.2.3``.
     checks:   the checks that have to pass, in place of those that name the image.
-    requires: further conditions.
+    requires: checks that somebody must have passed an image with that is promoted by reference, as its registry
+              tells: ``["image-tests", "scan"]``.
+    evidence: push what the checks showed, SBOMs, and where the image comes from beside it.
+    sign:     sign the image, and what is pushed beside it, with cosign.
     after:    prerequisites that come first, and make nothing stale.
     help:     one line for ``--list``.
 
@@ -228,6 +233,8 @@ def publish(
         tags=_some(tuple(_tag(tag) for tag in texts.listed(tags)), "tags", "a tag"),
         checks=None if checks is None else _checks(checks, collector),
         requires=texts.several(requires, "requires"),
+        evidence=evidence,
+        sign=sign,
         **_without_recipe("publish", name, _common(collector, "publish", parts, after, help)),
     )
     return collector.add(rule)

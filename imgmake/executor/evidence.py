@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from imgmake.executor.masking import masked
 from imgmake.executor.run import Run
 from imgmake.fingerprint import digest
 from imgmake.graph import Node
@@ -25,8 +26,18 @@ def keep(run: Run, node: Node, fields: Sequence[Field], findings: Sequence[Findi
             configuration=digest([field for field in fields if field.kind != "image"]),
             files=tuple((field.name, field.value) for field in fields if field.kind == "file"),
             images=tuple(sorted({field.value for field in fields if field.kind == "image" and field.value})),
-            findings=tuple(findings),
+            findings=tuple(_clean(run, finding) for finding in findings),
             began=began,
             time=run.world.clock.now(),
         )
+    )
+
+
+def _clean(run: Run, finding: Finding) -> Finding:
+    mask = run.values.mask
+    return finding._replace(
+        tool=mask(finding.tool),
+        version=mask(finding.version),
+        summary=mask(finding.summary),
+        details=masked(finding.details, mask),
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from imgmake.ports import Output
 
@@ -43,3 +44,14 @@ class Masked:
     @property
     def tty(self) -> bool:
         return self._inner.tty
+
+
+def masked(value: Any, mask: Callable[[str], str]) -> Any:
+    """JSON with the secrets in its texts masked."""
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, Mapping):
+        return {key: masked(each, mask) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [masked(each, mask) for each in value]
+    return value
