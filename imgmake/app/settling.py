@@ -83,7 +83,7 @@ class Settling:
         if why := next(_unsettled(run, executor, names, outcomes), ""):
             self.witness.spoil(why)
         if not self.witness.spoilt:
-            self._expires = min(_expiries(run, names), default=float("inf"))
+            self._expires = min(_expiries(run, executor, names), default=float("inf"))
             self._printed = self._options.told() if self._options.told else None
 
     # --- afterwards -------------------------------------------------------------------------------------------
@@ -180,7 +180,7 @@ def _unsettled(run: Run, executor: Executor, names: Sequence[str], outcomes: Seq
         rule = run.node(name).rule
         if not _is_known(rule) or not all(isinstance(step, _TIMELESS) for step in run.recipe(rule)):
             yield f"{name} rests on more than is known here"
-    if used := set(run.values.used()) & set(CLOCK):
+    if used := set(run.values.used()) & set(CLOCK) - {"BUILD_ID"}:
         yield f"{', '.join(used)} is of now"
     ids = executor.build_ids
     if ids.decided is not None and ids.how != "as before":
@@ -214,13 +214,12 @@ def _module_names(path: str) -> Iterator[str]:
     return (".".join(parts[i:]) for i in range(len(parts)))
 
 
-def _expiries(run: Run, names: Sequence[str]) -> Iterator[float]:
+def _expiries(run: Run, executor: Executor, names: Sequence[str]) -> Iterator[float]:
     """When something becomes too old; there is no other way for time to make a known rule stale."""
     for name in names:
         rule = run.node(name).rule
         if isinstance(rule, CheckRule) and rule.max_age is not None:
-            record = run.world.state.record(name)
-            yield record.time + rule.max_age if record else 0.0
+            yield executor.forecast(name).until or 0.0
         elif isinstance(rule, ImageRule) and rule.max_age is not None:
             seal = run.images[name][1] if name in run.images else None
             yield seal.time + rule.max_age if seal else 0.0

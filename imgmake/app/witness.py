@@ -152,8 +152,11 @@ class Witness:
         self.saw(LISTED, path)
 
     def _is_own(self, path: object) -> bool:
+        """In the state folder, or what Python keeps of a module that it compiled."""
         if not isinstance(path, (str, bytes, os.PathLike)):
             return False
+        if b"/__pycache__/" in os.fsencode(path):
+            return True
         return (os.path.join(os.getcwdb(), os.fsencode(path)) + b"/").startswith(self._own)
 
 
