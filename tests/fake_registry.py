@@ -16,6 +16,7 @@ import socket
 import ssl
 import tarfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,6 +27,8 @@ from urllib.parse import parse_qs, urlsplit
 from imgmake.ports import Image
 from tests.registries import Request, make_certificate
 
+_INDEX = "application/vnd.oci.image.index.v1+json"
+
 
 def sha256(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
@@ -35,7 +38,9 @@ def sha256(data: bytes) -> str:
 class Fault:
     """The next `times` requests that match get this: a status with headers, or a dropped connection (status 0).
 
-    `body` is the body for a status; without one it takes the place of the real content (a lie).
+    `body` is the body for a status; without one it takes the place of the real content (a lie). `cut` drops the
+    connection elsewhere: before the request's body is read (``request``), or in the middle of the real answer
+    (``answer``), after all was done. `delay` seconds pass before anything else.
     """
 
     method: str
@@ -44,16 +49,32 @@ class Fault:
     times: int = 1
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes | None = None
+    cut: str = ""
+    delay: float = 0.0
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 100  # a connection for which there is no place is tried again after a second only
 
 
 class FakeRegistry:
     """The distribution API in memory, on 127.0.0.1.
 
     `token`: ask for a bearer token, and give one out; `basic`: the one ``Authorization`` that is taken;
-    `mounts`: whether a blob can be taken over from another repository.
+    `mounts`: whether a blob can be taken over from another repository; `referrers`: whether it lists what refers
+    to a manifest; `deletes`: what a DELETE by tag removes: a ``tag``, the ``manifest``, or nothing.
     """
 
-    def __init__(self, *, token: bool = False, basic: str = "", mounts: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        token: bool = False,
+        basic: str = "",
+        mounts: bool = True,
+        referrers: bool = False,
+        deletes: str = "",
+    ) -> None:
         self.blobs: dict[tuple[str, str], bytes] = {}
         self.manifests: dict[tuple[str, str], tuple[str, bytes]] = {}
         self.faults: list[Fault] = []
@@ -63,11 +84,13 @@ class FakeRegistry:
         self.token = token
         self.basic = basic
         self.mounts = mounts
+        self.referrers = referrers
+        self.says_subject = referrers
+        self.deletes = deletes
         self.page = 1000
         self.on_request: Callable[[], None] = lambda: None
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._server = _Server(("127.0.0.1", 0), _handler(self))
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.005,), daemon=True)
         self.host = f"127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> FakeRegistry:
@@ -97,7 +120,7 @@ class FakeRegistry:
         ]
 
     def writes(self) -> list[Request]:
-        return [one for one in self.requests if one.method in {"PUT", "POST", "PATCH"}]
+        return [one for one in self.requests if one.method in {"PUT", "POST", "PATCH", "DELETE"}]
 
     def put(self, repository: str, version: str, content: dict[str, Any]) -> str:
         data = json.dumps(content).encode()
@@ -136,15 +159,18 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._serve()
 
-    do_HEAD = do_PUT = do_POST = do_GET  # noqa: N815
+    do_HEAD = do_PUT = do_POST = do_DELETE = do_GET  # noqa: N815
 
     def _serve(self) -> None:
-        self.sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        fault = self._fault()
+        self.cut = fault.cut if fault else ""
+        self.sent = b"" if self.cut == "request" else self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.override: bytes | None = None
+        self.scripted = False
         self.registry.on_request()
         self.registry.authorizations.append(self.headers.get("Authorization", ""))
-        fault = self._fault()
-        if fault and (fault.status or fault.body is None):
+        time.sleep(fault.delay if fault else 0)
+        if fault and self.cut != "answer" and not fault.delay and (fault.status or fault.body is None):
             self._fail(fault)
             return
         self.override = fault.body if fault else None
@@ -159,6 +185,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _fail(self, fault: Fault) -> None:
         if fault.status:
+            self.scripted = True
             self._reply(fault.status, fault.body or b"", fault.headers)
             return
         self.registry.requests.append(Request(self.command, self.path, 0))
@@ -182,6 +209,7 @@ class _Handler(BaseHTTPRequestHandler):
             (r"/v2/(.+)/blobs/uploads/(.*)", self._uploads),
             (r"/v2/(.+)/blobs/(.+)", self._blobs),
             (r"/v2/(.+)/tags/(list)", self._tags),
+            (r"/v2/(.+)/referrers/(.+)", self._referrers),
         ):
             found = re.fullmatch(pattern, url.path)
             if found:
@@ -209,13 +237,44 @@ class _Handler(BaseHTTPRequestHandler):
             kind = self.headers.get("Content-Type", "")
             for key in (version, sha256(self.sent)):
                 self.registry.manifests[name, key] = (kind, self.sent)
-            self._reply(201, b"", {"Docker-Content-Digest": sha256(self.sent)})
+            subject = (json.loads(self.sent).get("subject") or {}).get("digest", "")
+            said = {"OCI-Subject": subject} if self.registry.says_subject and subject else {}
+            self._reply(201, b"", {"Docker-Content-Digest": sha256(self.sent), **said})
+            return
+        if self.command == "DELETE":
+            self._delete(name, version)
             return
         if (name, version) not in self.registry.manifests:
             self._reply(404, _errors("MANIFEST_UNKNOWN"))
             return
         kind, data = self.registry.manifests[name, version]
         self._reply(200, data, {"Content-Type": kind, "Docker-Content-Digest": sha256(data)})
+
+    def _delete(self, name: str, version: str) -> None:
+        if not self.registry.deletes:
+            self._reply(405, _errors("UNSUPPORTED"))
+            return
+        _, data = self.registry.manifests.pop((name, version))
+        if self.registry.deletes == "manifest":
+            del self.registry.manifests[name, sha256(data)]
+        self._reply(202, b"")
+
+    def _referrers(self, name: str, subject: str, query: dict[str, list[str]]) -> None:
+        if not self.registry.referrers:
+            self._reply(404, b"404 page not found\n")
+            return
+        entries = []
+        for (repository, version), (kind, data) in sorted(self.registry.manifests.items()):
+            content = json.loads(data)
+            if repository == name and ":" in version and (content.get("subject") or {}).get("digest") == subject:
+                entry = {"mediaType": kind, "digest": version, "size": len(data)}
+                entry["artifactType"] = content.get("artifactType") or content["config"]["mediaType"]
+                entries.append({**entry, "annotations": content.get("annotations", {})})
+        start = int(query.get("start", ["0"])[0])
+        end = start + self.registry.page
+        more = {"Link": f'</v2/{name}/referrers/{subject}?start={end}>; rel="next"'} if len(entries) > end else {}
+        index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": entries[start:end]}
+        self._reply(200, json.dumps(index).encode(), {"Content-Type": _INDEX, **more})
 
     def _uploads(self, name: str, session: str, query: dict[str, list[str]]) -> None:
         if self.command == "PUT":
@@ -252,13 +311,29 @@ class _Handler(BaseHTTPRequestHandler):
     def _reply(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.registry.requests.append(Request(self.command, self.path, status))
         body = body if self.override is None else self.override
+        if self.cut == "answer":
+            self._cut_short(status, body)
+            return
         self.send_response(status)
+        if not self.scripted:
+            self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
         for key, value in (headers or {}).items():
             self.send_header(key, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
+
+    def _cut_short(self, status: int, body: bytes) -> None:
+        """A dropped connection in the middle of the body, or of the head where there is none."""
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        if body:
+            self.end_headers()
+            self.wfile.write(body[: len(body) // 2])
+        self.wfile.flush()
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
 
 
 def _errors(code: str) -> bytes:

@@ -7,15 +7,17 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from imgmake.errors import InvalidReference
 from imgmake.ports import Artifact, Cancel, Engine, Image, Output, Referrer, Remote, Shell
 from imgmake.references import DEFAULT_TAG, Reference, parse
-from imgmake.registry.copying import copy_manifest, copy_referrers
+from imgmake.registry.copying import Copy
 from imgmake.registry.faults import Place
+from imgmake.registry.images import Known
 from imgmake.registry.images import images as read_images
-from imgmake.registry.referrers import attach, content
+from imgmake.registry.manifests import is_made_of_digest
+from imgmake.registry.referrers import Alone, Lists, content, not_alone
 from imgmake.registry.referrers import referrers as list_referrers
 from imgmake.registry.repository import Repository
 from imgmake.registry.sending import Memory, Send
-from imgmake.registry.tagging import remove_tag, set_tag, wanted
-from imgmake.registry.transport import Errand, Transport
+from imgmake.registry.tagging import remove_tag, set_tag
+from imgmake.registry.transport import Errand, Transport, silent
 
 
 class RegistryClient:
@@ -26,6 +28,7 @@ class RegistryClient:
         shell: runs credential helpers; without it a configuration that names one is an error.
         remember: keeps across runs how layers were packed (diff ID to digest, size, compression), so that an
             unchanged layer is not packed again even for a repository without tags; may be lost at any time.
+        alone: a lock by name for all runs of this machine: held while a list of what refers to an image is written.
         pause: seconds before the second of four tries.
 
     Every method raises RegistryError (registry, repository, cause, what to do), InvalidReference, and
@@ -42,9 +45,12 @@ class RegistryClient:
         shell: Shell | None = None,
         *,
         remember: MutableMapping[str, str] | None = None,
+        alone: Alone = not_alone,
         pause: float = 0.25,
     ) -> None:
         self._transport = Transport(environ, shell, pause=pause)
+        self._lists = Lists(alone)
+        self._known: Known = {}
         self._memory = Memory(remember)
 
     def close(self) -> None:
@@ -58,11 +64,15 @@ class RegistryClient:
         manifest = repository.get_manifest(name.digest or name.tag or DEFAULT_TAG)
         if manifest is None:
             return None
-        return Remote(reference, manifest.digest, manifest.media_type, read_images(repository, manifest))
+        return Remote(reference, manifest.digest, manifest.media_type, read_images(repository, manifest, self._known))
 
     def tags(self, repository: str, *, cancel: Cancel | None = None) -> Sequence[str]:
-        """Every tag of a repository, in the registry's order; empty when it does not exist."""
-        return self.repository(parse(repository), cancel).tags()
+        """The tags of a repository, in the registry's order; empty when it does not exist.
+
+        Tags that are made of a digest, and hold what refers to an image, are left out: they name no image.
+        """
+        found = self.repository(parse(repository), cancel).tags()
+        return tuple(tag for tag in found if not is_made_of_digest(tag))
 
     def digest(self, reference: str, *, cancel: Cancel | None = None) -> str | None:
         """The digest that a tag stands for now, in one request; None when there is no such tag."""
@@ -86,12 +96,9 @@ class RegistryClient:
         Only what a registry lacks is exported, packed and sent. `near` are tags (``registry/app:1.2``) that are
         likely to share layers. Returns the digest of what is to be tagged, the same everywhere.
         """
-        destinations: dict[Repository, list[str]] = {one: [] for one in self._repositories(repositories, cancel)}
-        for name in map(parse, near):
-            for repository, tags in destinations.items():
-                if (repository.place.registry, repository.place.repository) == (name.domain, name.path) and name.tag:
-                    tags.append(name.tag)
-        return Send(engine, images, destinations, self._memory, output, cancel or Cancel()).run()
+        destinations = self._repositories(repositories, cancel, output)
+        beside = [(self.repository(name, cancel), name.tag) for name in map(parse, near) if name.tag]
+        return Send(engine, images, destinations, beside, self._memory, output, cancel or Cancel()).run()
 
     def copy(
         self,
@@ -106,15 +113,9 @@ class RegistryClient:
 
         With `referrers`, what refers to it, and to what an index lists, goes along.
         """
-        origin = self.repository(parse(source.reference), cancel)
-        for target in self._repositories(repositories, cancel):
-            if origin.place == target.place:
-                wanted(origin, source.digest)
-                continue
-            output.note(f"copying {source.digest[:19]} from {origin} to {target}")
-            copy_manifest(origin, target, source.digest)
-            if referrers:
-                copy_referrers(origin, target, source.digest)
+        origin = self.repository(parse(source.reference), cancel, output)
+        for target in self._repositories(repositories, cancel, output):
+            Copy(origin, target, self._lists, output, cancel or Cancel()).run(source.digest, referrers=referrers)
 
     # --- tags -------------------------------------------------------------------------------------------------
 
@@ -135,11 +136,11 @@ class RegistryClient:
 
     def attach(self, repository: str, subject: str, artifact: Artifact, *, cancel: Cancel | None = None) -> str:
         """Push what refers to the manifest `subject`; the same again is no second one. Returns its digest."""
-        return attach(self.repository(parse(repository), cancel), subject, artifact)
+        return self._lists.attach(self.repository(parse(repository), cancel), subject, artifact)
 
     def referrers(self, repository: str, subject: str, *, cancel: Cancel | None = None) -> Sequence[Referrer]:
         """What refers to a manifest, by the registry's own list or the fallback tag (distribution-spec 1.1)."""
-        return list_referrers(self.repository(parse(repository), cancel), subject)
+        return list_referrers(self._lists, self.repository(parse(repository), cancel), subject)
 
     def artifact(self, repository: str, referrer: Referrer, *, cancel: Cancel | None = None) -> Artifact:
         """The content of one referrer, verified."""
@@ -180,14 +181,15 @@ class RegistryClient:
 
     # --- places -----------------------------------------------------------------------------------------------
 
-    def repository(self, name: Reference, cancel: Cancel | None = None) -> Repository:
-        """The single calls on one repository, for what is not a whole push."""
-        return Repository(self._transport, Place(name.domain, name.path), Errand(cancel or Cancel()))
+    def repository(self, name: Reference, cancel: Cancel | None = None, output: Output | None = None) -> Repository:
+        """The single calls on one repository; `output` hears of waiting and of tries that failed."""
+        errand = Errand(cancel or Cancel(), output.note if output else silent)
+        return Repository(self._transport, Place(name.domain, name.path), errand)
 
-    def _repositories(self, names: Sequence[str], cancel: Cancel | None) -> list[Repository]:
+    def _repositories(self, names: Sequence[str], cancel: Cancel | None, output: Output) -> list[Repository]:
         """Each once, however it is spelt."""
         wanted = dict.fromkeys((name.domain, name.path) for name in map(parse, names))
-        return [self.repository(Reference(domain, path), cancel) for domain, path in wanted]
+        return [self.repository(Reference(domain, path), cancel, output) for domain, path in wanted]
 
 
 def _tagged(reference: str) -> Reference:

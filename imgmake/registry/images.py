@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 
 from imgmake.errors import RegistryError
 from imgmake.ports import Image
+from imgmake.registry.faults import Place
 from imgmake.registry.manifests import (
     INDEXES,
     Blob,
@@ -19,17 +20,21 @@ from imgmake.registry.manifests import (
 )
 from imgmake.registry.repository import Repository
 
+Known = MutableMapping[tuple[Place, str], bytes]  # configurations that were read: several tags often hold one image
 _DEPTH = 4  # an index may name indexes; nobody nests deeper
 
 
-def images(repository: Repository, manifest: Manifest) -> tuple[Image, ...]:
+def images(repository: Repository, manifest: Manifest, known: Known) -> tuple[Image, ...]:
     """One image for each platform, in the index's order; none for what is no image (a chart, a signature)."""
-    return tuple(_image(repository, one) for one in _leaves(repository, manifest, _DEPTH) if config_of(one))
+    return tuple(_image(repository, one, known) for one in _leaves(repository, manifest, _DEPTH) if config_of(one))
 
 
-def _image(repository: Repository, manifest: Manifest) -> Image:
+def _image(repository: Repository, manifest: Manifest, known: Known) -> Image:
     digest = config_of(manifest)
-    return image_of(digest, repository.get_blob(digest), digests=[f"{repository}@{manifest.digest}"])
+    key = (repository.place, digest)
+    if key not in known:
+        known[key] = repository.get_blob(digest)
+    return image_of(digest, known[key], digests=[f"{repository}@{manifest.digest}"])
 
 
 def _leaves(repository: Repository, manifest: Manifest, depth: int) -> Iterator[Manifest]:

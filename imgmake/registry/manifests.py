@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from imgmake.ports import Artifact, Image, Referrer
 
@@ -28,6 +29,8 @@ INDEXES = (DOCKER_LIST, OCI_INDEX)
 ACCEPTED = (*INDEXES, *MANIFESTS)
 EMPTY = b"{}"  # the content of OCI_EMPTY (OCI image-spec, manifest.md, "Guidance for an Empty Descriptor")
 _ALGORITHMS = {"sha256", "sha384", "sha512"}  # OCI image-spec, descriptor.md
+_CHUNK = 1 << 20
+_MADE_OF_DIGEST = re.compile(r"sha(?:256|384|512)-[0-9a-f]{64}(?:\.[a-z]+)?")
 _CONFIGS = {OCI_CONFIG, DOCKER_CONFIG}
 
 
@@ -68,10 +71,18 @@ def sha256(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
-def matches(digest: str, data: bytes) -> bool:
-    """Whether bytes are what a digest says; an algorithm that nobody here knows never matches."""
+def matches(digest: str, content: bytes | BinaryIO) -> bool:
+    """Whether bytes, or a file's, are what a digest says; an algorithm that nobody here knows never matches."""
     algorithm, _, value = digest.partition(":")
-    return algorithm in _ALGORITHMS and hashlib.new(algorithm, data).hexdigest() == value
+    if algorithm not in _ALGORITHMS:
+        return False
+    if isinstance(content, bytes):
+        return hashlib.new(algorithm, content).hexdigest() == value
+    hasher = hashlib.new(algorithm)
+    content.seek(0)
+    while chunk := content.read(_CHUNK):
+        hasher.update(chunk)
+    return hasher.hexdigest() == value
 
 
 def decode(data: bytes) -> Mapping[str, Any]:
@@ -130,10 +141,11 @@ def parts_of(manifest: Manifest) -> tuple[str, ...]:
 
 
 def blobs_of(manifest: Manifest) -> tuple[Blob, ...]:
-    """Configuration and layers, each once."""
+    """Configuration and layers, each once; not those that may not be passed on, and have addresses of their own."""
     config = _object(manifest.content, "config")
     own = [Blob(str(config.get("digest")), _size(config), "")] if config else []
-    return tuple(dict.fromkeys([*own, *layers_of(manifest)]))
+    away = {str(one.get("digest")) for one in _objects(manifest.content, "layers") if one.get("urls")}
+    return tuple(dict.fromkeys([*own, *(one for one in layers_of(manifest) if one.digest not in away)]))
 
 
 def layers_of(manifest: Manifest) -> tuple[Blob, ...]:
@@ -220,6 +232,21 @@ def needs_oci(images: Sequence[Packed]) -> bool:
 # --- what refers to a manifest ----------------------------------------------------------------------------
 
 
+def fallback_tag(subject: str) -> str:
+    """The tag under which a registry without a list of referrers holds one (spec 1.1, "Referrers Tag Schema").
+
+    >>> fallback_tag("sha256:abc")
+    'sha256-abc'
+    """
+    algorithm, _, value = subject.partition(":")
+    return f"{algorithm[:32]}-{value[:64]}"
+
+
+def is_made_of_digest(tag: str) -> bool:
+    """Whether a tag names no image, but what belongs to one: a fallback list, or cosign's ``.sig`` and the like."""
+    return _MADE_OF_DIGEST.fullmatch(tag) is not None
+
+
 def compose_artifact(artifact: Artifact, subject: Manifest) -> Manifest:
     """The manifest of something that refers to `subject`; the same gives the same bytes.
 
@@ -236,6 +263,11 @@ def compose_artifact(artifact: Artifact, subject: Manifest) -> Manifest:
 def compose_referrers(listed: Sequence[Mapping[str, Any]]) -> Manifest:
     """The index under a fallback tag: the descriptors of what refers to a manifest."""
     return _manifest({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": list(listed)})
+
+
+def compose_like(manifest: Manifest, changes: Mapping[str, Any]) -> Manifest:
+    """A manifest that differs from another in some keys."""
+    return _manifest({**manifest.content, "mediaType": manifest.media_type, **changes})
 
 
 def artifact_type(manifest: Manifest) -> str:

@@ -6,7 +6,6 @@ asked for; what was written is asked for again.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
@@ -36,6 +35,7 @@ _PAGE = 1000  # tags asked for at once
 _NEXT = re.compile(r"""<([^>]*)>[^<]*;\s*rel=["']?next\b""")
 _DIGEST_HEADER = "Docker-Content-Digest"
 _SUBJECT_HEADER = "OCI-Subject"  # distribution-spec 1.1, "Pushing Manifests with Subject"
+_TAKEN = Reply(201, {}, b"", "")
 _AS_IT_WAS = Reply(304, {}, b"", "")
 # Registries that know digests only answer a DELETE by tag with any of these; Debian's says 400, DIGEST_INVALID.
 _CANNOT = frozenset({400, 405, 501})
@@ -52,6 +52,15 @@ class Repository:
 
     def __str__(self) -> str:
         return str(self.place)
+
+    @property
+    def cancel(self) -> Cancel:
+        """What stops the calls."""
+        return self._errand.cancel
+
+    def until(self, cancel: Cancel) -> Repository:
+        """The same repository for calls that another stop ends."""
+        return Repository(self._transport, self.place, self._errand._replace(cancel=cancel))
 
     # --- manifests --------------------------------------------------------------------------------------------
 
@@ -81,13 +90,16 @@ class Repository:
         """The digest that a tag stands for, without its content; None when there is none."""
         call = Call("HEAD", self._path("manifests", version), f"looking for {version}", {"Accept": ", ".join(ACCEPTED)})
         reply = self._send(call)
-        if reply.status == 404:
+        if reply.status == 404 and is_absence(reply.headers, b""):
             return None
-        self._expect(call, reply, 200)
-        told = reply.headers.get(_DIGEST_HEADER)
-        if told:
+        if reply.status != 404:
+            self._expect(call, reply, 200)
+        told = reply.headers.get(_DIGEST_HEADER, "")
+        if told and ":" in version and told != version:
+            raise self._liar(f"the manifest of {version}", version, told)
+        if told and reply.status == 200:
             return told
-        manifest = self.get_manifest(version)
+        manifest = self.get_manifest(version)  # it does not say, or whether it is a registry at all
         return manifest.digest if manifest else None
 
     def put_manifest(self, version: str, manifest: Manifest) -> bool:
@@ -213,13 +225,13 @@ class Repository:
             raise self._liar(f"the blob {digest}", digest, sha256(reply.body))
         return reply.body
 
-    def fetch_blob(self, digest: str, into: BinaryIO) -> None:
+    def fetch_blob(self, blob: Blob, into: BinaryIO) -> None:
         """A blob of any size, into a file opened for reading and writing."""
-        call = Call("GET", self._path("blobs", digest), f"reading the blob {digest[:19]}", sink=into)
+        doing = f"reading the blob {blob.digest[:19]}"
+        call = Call("GET", self._path("blobs", blob.digest), doing, sink=into, limit=blob.size)
         self._expect(call, self._send(call), 200)
-        found = _digest(into)
-        if found != digest:
-            raise self._liar(f"the blob {digest}", digest, found)
+        if not matches(blob.digest, into):
+            raise self._liar(f"the blob {blob.digest}", blob.digest, "something else")
 
     def put_blob(self, blob: Blob, opened: Callable[[], BinaryIO]) -> None:
         """Send a blob whole and ask for it again; `opened` opens its bytes, anew for each try."""
@@ -324,14 +336,6 @@ class _Body:
 
     def seek(self, offset: int, whence: int = 0) -> int:
         return self._content.seek(offset, whence)
-
-
-def _digest(file: BinaryIO) -> str:
-    hasher = hashlib.sha256()
-    file.seek(0)
-    while chunk := file.read(_CHUNK):
-        hasher.update(chunk)
-    return f"sha256:{hasher.hexdigest()}"
 
 
 def opener(path: Path) -> Callable[[], BinaryIO]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Collection, Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
 
 from imgmake.errors import RegistryError
@@ -24,10 +24,12 @@ from imgmake.registry.manifests import (
     compose_index,
     decode,
     diff_ids,
+    is_made_of_digest,
     needs_oci,
     platform,
     sha256,
 )
+from imgmake.registry.parallel import each
 from imgmake.registry.repository import Repository, opener
 
 _TAGS_READ = 8  # of a repository's present tags, the last ones: BUILD_IDs sort by time
@@ -60,13 +62,14 @@ class Memory:
 
 
 class Send:
-    """Brings `images` to every destination: a repository, and its tags that are likely to share layers."""
+    """Brings `images` to every destination; `near` are tags, there or beside, that are likely to share layers."""
 
     def __init__(
         self,
         engine: Engine,
         images: Sequence[Image],
-        destinations: Mapping[Repository, Sequence[str]],
+        destinations: Sequence[Repository],
+        near: Sequence[tuple[Repository, str]],
         memory: Memory,
         output: Output,
         cancel: Cancel,
@@ -74,6 +77,7 @@ class Send:
         self._engine = engine
         self._images = images
         self._destinations = destinations
+        self._near = near
         self._memory = memory
         self._output = output
         self._cancel = cancel
@@ -98,27 +102,33 @@ class Send:
         """How each layer is packed that some destination holds, or can take over from its neighbour."""
         found = {diff_id: blob for diff_id in ids if (blob := self._memory.packed(diff_id)) and self._is_near(blob)}
         unknown = {diff_id for diff_id in ids if diff_id not in found}
-        for repository in self._destinations:
-            for tag in self._present_tags(repository) if unknown else ():
-                known = packed_layers(repository, tag)
-                found.update({one: known[one] for one in unknown & known.keys() if self._has(repository, known[one])})
-                unknown -= found.keys()
-                if not unknown:
-                    break
+        for repository, tag in self._tagged() if unknown else ():
+            known = packed_layers(repository, tag)
+            for one in unknown & known.keys():
+                self._memory.held(repository, known[one].digest)
+                if self._is_near(known[one]):
+                    found[one] = known[one]
+            unknown -= found.keys()
+            if not unknown:
+                break
         return found
 
-    def _present_tags(self, repository: Repository) -> list[str]:
-        present = repository.tags()
-        near = [tag for tag in self._destinations[repository] if tag in present]
-        return list(dict.fromkeys([*near, *reversed(present[-_TAGS_READ:])]))
+    def _tagged(self) -> Iterator[tuple[Repository, str]]:
+        """Where to look for layers: tags that are near, then the last ones of each destination."""
+        places = {repository.place for repository in self._destinations}
+        yield from ((repository, tag) for repository, tag in self._near if repository.place not in places)
+        for repository in self._destinations:
+            present = [tag for tag in repository.tags() if not is_made_of_digest(tag)]
+            near = [tag for one, tag in self._near if one.place == repository.place and tag in present]
+            yield from ((repository, tag) for tag in dict.fromkeys([*near, *reversed(present[-_TAGS_READ:])]))
 
     def _is_near(self, blob: Blob) -> bool:
         """Whether a destination has it, or could take it over just now: not every registry does that when asked."""
         return any(self._has(repository, blob) or self._mount(repository, blob) for repository in self._destinations)
 
-    def _has(self, repository: Repository, blob: Blob) -> bool:
+    def _has(self, repository: Repository, blob: Blob, stop: Cancel | None = None) -> bool:
         if (repository, blob) not in self._there:
-            self._note_held(repository, blob, repository.has_blob(blob))
+            self._note_held(repository, blob, repository.until(stop or self._cancel).has_blob(blob))
         return self._there[repository, blob]
 
     def _note_held(self, repository: Repository, blob: Blob, held: bool = True) -> None:
@@ -168,11 +178,13 @@ class Send:
 
     def _send(self, repository: Repository, packed: Sequence[Packed], files: Mapping[Blob, Layer]) -> None:
         layers = dict.fromkeys(blob for one in packed for blob in one.layers)
+        each(layers, lambda blob, stop: self._has(repository, blob, stop), self._cancel)
         missing = [blob for blob in layers if not self._has(repository, blob) and not self._mount(repository, blob)]
         size = f" ({human(sum(blob.size for blob in missing))})" if missing else ""
         self._output.note(f"pushing {repository}: {len(missing)} of {_layers(len(layers))} to send{size}")
+        each(missing, lambda blob, stop: self._send_layer(repository.until(stop), blob, files), self._cancel)
         for blob in missing:
-            self._send_layer(repository, blob, files)
+            self._note_held(repository, blob)
         for one in packed:
             config = Blob(sha256(one.config), len(one.config), "")
             if not repository.has_blob(config):
@@ -189,7 +201,6 @@ class Send:
             repository.put_blob(blob, opener(files[blob].path))
         else:
             copy_blob(self._holder(blob), repository, blob)
-        self._note_held(repository, blob)
 
     def _holder(self, blob: Blob) -> Repository:
         for repository in self._destinations:
