@@ -31,6 +31,7 @@ THOUGHT = {
     "metadata",
     "plan",
     "ports",
+    "purity",
     "references",
     "stamp",
     "tags",
@@ -41,6 +42,7 @@ DRIVE = {"executor"}
 EDGES = {"builders", "engine", "pipefile", "registry", "reporters", "shell", "sources", "state"}
 WIRING = {"app", "session", "wiring"}
 FACE = {"cli", "__main__"}
+FIRST = {"settled"}  # asked before anything else is imported: whatever it imported would be waited for on every run
 FRONT = {"__init__"}  # the names a Pipefile imports
 
 DOWN_FROM = {
@@ -48,9 +50,10 @@ DOWN_FROM = {
     **dict.fromkeys(THOUGHT, WORDS | THOUGHT),
     **dict.fromkeys(DRIVE, WORDS | THOUGHT | DRIVE),
     **{edge: WORDS | THOUGHT | {edge} for edge in EDGES},  # never each other, never the drive
-    **dict.fromkeys(WIRING, WORDS | THOUGHT | DRIVE | WIRING | EDGES - {"reporters"}),  # app joins, and prints nothing
+    **dict.fromkeys(WIRING, WORDS | THOUGHT | DRIVE | WIRING | FIRST | EDGES - {"reporters"}),  # app joins
     "cli": WORDS | {"ports", "app", "cli", "reporters"},
-    "__main__": {"cli"},
+    "__main__": {"cli"} | FIRST,
+    **{name: set() for name in FIRST},
     "__init__": WORDS | THOUGHT,
 }
 
