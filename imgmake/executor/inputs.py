@@ -11,7 +11,7 @@ from imgmake.executor.run import ABSENT, Run, join, targets_of
 from imgmake.graph import Node
 from imgmake.inference import GLOB
 from imgmake.metadata import CLOCK
-from imgmake.model import Field, FileRule, ImageRule, PhonyRule, Rule
+from imgmake.model import CheckRule, Field, FileRule, ImageRule, PhonyRule, Rule
 from imgmake.ports import Record
 from imgmake.variables import token
 
@@ -59,10 +59,16 @@ def dropped(run: Run, node: Node) -> set[str]:
 
 
 def _reports_on(run: Run, node: Node) -> Iterator[str]:
-    """What commands leave behind that need this image: in its context it would make the image stale each time."""
+    """What commands leave behind that need this image: in its context it would make the image stale each time.
+
+    And the reports of checks that this image does not need: whether they are there yet hangs on what ran first.
+    """
+    needed = set(run.graph.closure([node.id]))
     for rule in run.pipeline.rules:
         written = [path for step in run.recipe(rule) for path in step.writes() if "$" not in path]
-        if written and node.id in run.graph.closure([rule.target]):
+        if not written or rule.target in needed:
+            continue
+        if isinstance(rule, CheckRule) or node.id in run.graph.closure([rule.target]):
             yield from (join(rule.base, path) for path in written)
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from imgmake import dockerfile, graph
+from imgmake.commands.base import Action
 from imgmake.dockerfile import Analysis
+from imgmake.dockerfile.patterns import has_wildcards
 from imgmake.errors import DockerfileError, GraphError, Place
 from imgmake.ignore import copies
 from imgmake.imagerule import candidate_arguments, context_folder, context_reference, dockerfile_path, join, secret_path
 from imgmake.inference.draft import Draft, did_you_mean, normal
 from imgmake.metadata import NAMES
-from imgmake.model import Edge, FileRule, ImageRule, PhonyRule, Rule
+from imgmake.model import CheckRule, Edge, FileRule, ImageRule, PhonyRule, Rule
 
 
 def image_reads(draft: Draft, node: graph.Node, rule: ImageRule) -> None:
@@ -113,3 +117,18 @@ def _dockerfile_reads(draft: Draft, node: graph.Node, rule: ImageRule, analysis:
                 draft.weak.append(Edge(node.id, made.target, f"{where}:{taken.line} {taken.instruction}"))
             elif analysis.whole_context:
                 draft.weak.append(Edge(node.id, made.target, f"{where}: {analysis.whole_context}"))
+    for path, check in _reports(draft):
+        inside = path.removeprefix(prefix)
+        if path.startswith(prefix) and not ignored(inside):
+            named = (read for read in analysis.reads if read.pattern != "." and not has_wildcards(read.pattern))
+            taken = next((read for read in named if copies(read.pattern, inside, deep=read.deep)), None)
+            if taken is not None:
+                draft.weak.append(Edge(node.id, check.target, f"{where}:{taken.line} {taken.instruction}"))
+
+
+def _reports(draft: Draft) -> Iterator[tuple[str, CheckRule]]:
+    """What checks write. One that is named by a COPY is needed; what ``COPY . .`` would sweep in is left out."""
+    for rule in draft.pipeline.rules:
+        if isinstance(rule, CheckRule):
+            steps = (step for step in rule.recipe if isinstance(step, Action))
+            yield from ((join(rule.base, path), rule) for step in steps for path in step.writes() if "$" not in path)

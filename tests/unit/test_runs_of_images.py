@@ -714,3 +714,35 @@ def test_an_image_as_a_named_context_moves_as_a_base_does(repo: Repo) -> None:
     assert repo.run("app").ran == ["app"]
     engine(repo).untag("tools:1")
     assert repo.run("app").ran == []
+
+
+LINT = 'check("lint", run("tool:1", "x", mounts={"Dockerfile": "/d:ro"}, stdout="rep/lint.txt"))\n'
+
+
+def test_a_report_of_a_check_is_not_swept_into_an_image(repo: Repo) -> None:
+    """Whether the report was there before the image was built hung on the order; the next run built it again."""
+    engine(repo).commit_image("tool:1")
+    repo.put("rep/notes", "0")
+    repo.pipefile(f'{PIPEFILE}{LINT}phony("all", app, "lint")\n').put("Dockerfile", "FROM scratch\nCOPY . /\n")
+    assert repo.run("all").ran == ["app", "lint"]
+    assert repo.run("all").ran == []
+    assert repo.put("rep/notes", "1").run("all").ran == ["app"]
+
+
+@pytest.mark.parametrize("source", ["rep/lint.txt", "rep"])
+def test_a_report_that_a_copy_names_is_needed(repo: Repo, source: str) -> None:
+    engine(repo).commit_image("tool:1")
+    repo.put("rep/notes", "0")
+    repo.pipefile(PIPEFILE + LINT).put("Dockerfile", f"FROM scratch\nCOPY {source} /\n")
+    assert repo.run("app").ran == ["app", "lint"]
+    assert repo.run("app").ran == []
+    assert repo.put("Dockerfile", f"FROM scratch\nCOPY {source} /x\n").run("app").ran == ["app", "lint"]
+
+
+def test_a_report_of_a_check_that_an_image_needs_is_in_it(repo: Repo) -> None:
+    engine(repo).commit_image("tool:1")
+    repo.put("rep/notes", "0")
+    repo.pipefile(LINT + 'image("app", "lint", tags="shop:1")\n').put("Dockerfile", "FROM scratch\nCOPY . /\n")
+    assert repo.run("app").ran == ["app", "lint"]
+    assert repo.run("app").ran == []
+    assert repo.put("rep/lint.txt", "other").run("app").ran == ["app"]
