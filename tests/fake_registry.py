@@ -89,6 +89,7 @@ class FakeRegistry:
         self.deletes = deletes
         self.page = 1000
         self.on_request: Callable[[], None] = lambda: None
+        self.on_call: Callable[[str, str], object] = lambda method, path: None
         self._server = _Server(("127.0.0.1", 0), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.005,), daemon=True)
         self.host = f"127.0.0.1:{self._server.server_port}"
@@ -168,6 +169,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.override: bytes | None = None
         self.scripted = False
         self.registry.on_request()
+        self.registry.on_call(self.command, urlsplit(self.path).path)
         self.registry.authorizations.append(self.headers.get("Authorization", ""))
         time.sleep(fault.delay if fault else 0)
         if fault and self.cut != "answer" and not fault.delay and (fault.status or fault.body is None):
