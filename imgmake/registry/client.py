@@ -30,6 +30,7 @@ class RegistryClient:
             unchanged layer is not packed again even for a repository without tags; may be lost at any time.
         alone: a lock by name for all runs of this machine: held while a list of what refers to an image is written.
         pause: seconds before the second of four tries.
+        settle: seconds after which such a list is read again, in case another machine wrote it meanwhile.
 
     Every method raises RegistryError (registry, repository, cause, what to do), InvalidReference, and
     Interrupted once `cancel` is stopped. Methods may be called from several threads.
@@ -47,9 +48,10 @@ class RegistryClient:
         remember: MutableMapping[str, str] | None = None,
         alone: Alone = not_alone,
         pause: float = 0.25,
+        settle: float = 0.1,
     ) -> None:
         self._transport = Transport(environ, shell, pause=pause)
-        self._lists = Lists(alone)
+        self._lists = Lists(alone, settle=settle)
         self._known: Known = {}
         self._memory = Memory(remember)
 
