@@ -11,6 +11,7 @@ from pathlib import Path
 from imgmake.app.options import Options
 from imgmake.app.session import Session, open_session
 from imgmake.app.settling import settling
+from imgmake.app.verifying import verify
 from imgmake.app.wiring import load
 from imgmake.errors import ImgmakeError, Interrupted, UsageError, raise_all
 from imgmake.executor import Prospect
@@ -203,4 +204,4 @@ def svg(dot: str) -> str:
     return out
 
 
-__all__ = ["Options", "build", "clean", "collect", "edges", "listing", "names", "plan", "svg", "why"]
+__all__ = ["Options", "build", "clean", "collect", "edges", "listing", "names", "plan", "svg", "verify", "why"]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from imgmake.app import Options
     from imgmake.model import Edge, Entry, Explanation, Kind, Step
     from imgmake.ports import Reporter
+    from imgmake.reporters.verified import Verification
 
 INTERRUPTED = 130
 
@@ -37,6 +38,7 @@ class Verbs(Protocol):
     def listing(self, options: Options) -> Sequence[Entry]: ...
     def why(self, options: Options, targets: Sequence[str]) -> Sequence[Explanation]: ...
     def plan(self, options: Options) -> Sequence[Step]: ...
+    def verify(self, options: Options, references: Sequence[str]) -> Sequence[Verification]: ...
     def edges(self, options: Options) -> tuple[Sequence[tuple[str, Kind]], Sequence[Edge]]: ...
     def svg(self, dot: str) -> str: ...
 
@@ -118,6 +120,8 @@ def perform(request: Request, verbs: Verbs, options: Options, streams: Streams) 
     """Do what is asked; the exit code."""
     if request.verb in ("build", "clean", "gc"):
         return _run(request, verbs, options, streams)
+    if request.verb == "verify":
+        return _verify(request, verbs, options, streams)
     streams.say(_answer(request, verbs, options, streams))
     return 0
 
@@ -175,6 +179,15 @@ def _answer(request: Request, verbs: Verbs, options: Options, streams: Streams) 
         steps = verbs.plan(options)
         return data.plan(steps) if request.json else render.plan(steps, paint)
     return _drawing(request, verbs, options)
+
+
+def _verify(request: Request, verbs: Verbs, options: Options, streams: Streams) -> int:
+    from imgmake.reporters import verified
+
+    told = verbs.verify(options, options.goals)
+    paint = Paint(wants_color(streams.out, options.environ))
+    streams.say(verified.document(told) if request.json else verified.text(told, paint))
+    return max(each.exit_code for each in told)
 
 
 def _drawing(request: Request, verbs: Verbs, options: Options) -> str:

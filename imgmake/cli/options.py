@@ -67,6 +67,7 @@ StartEngine = Annotated[bool, _option(RUN, "Start, or install, an engine if none
 List = Annotated[bool, _option(ASK, "The targets, and whether each is up to date.", "--list")]
 Why = Annotated[bool, _option(ASK, "Why each TARGET is stale, or is not.", "--why")]
 Plan = Annotated[bool, _option(ASK, "What would run, in order, and why.", "--plan")]
+Verify = Annotated[bool, _option(ASK, "What its registry tells of each image REF given.", "--verify")]
 Graph = Annotated[str | None, _option(ASK, "The rules as a drawing.", "--graph", metavar="[dot|mermaid|svg]")]
 
 Directory = Annotated[list[str], _option(TELL, "Go to DIR first.", "-C", "--directory", metavar="DIR")]
@@ -99,6 +100,7 @@ def _given(  # noqa: PLR0913 (typer reads the options from the parameters)
     list: List = False,
     why: Why = False,
     plan: Plan = False,
+    verify: Verify = False,
     graph: Graph = None,
     directory: Directory = [],  # noqa: B006
     file: File = None,

@@ -12,6 +12,7 @@ from imgmake.errors import UsageError
 
 UNLIMITED = 1024  # what `-j` without a number stands for: more than any machine runs at once
 DRAWINGS = ("dot", "mermaid", "svg")
+_VERBS = ("version", "clean", "gc", "list", "why", "plan", "verify")
 TAKE_A_VALUE = frozenset("CfWo")  # short options that swallow the rest of their word
 
 
@@ -19,7 +20,7 @@ TAKE_A_VALUE = frozenset("CfWo")  # short options that swallow the rest of their
 class Request:
     """One command line, understood: the verb, how to tell about it, and the fields of `app.Options`."""
 
-    verb: str  # build, clean, gc, list, why, plan, graph or version
+    verb: str  # build, clean, gc, list, why, plan, verify, graph or version
     options: Mapping[str, Any]
     json: bool = False
     drawing: str = "dot"
@@ -28,7 +29,7 @@ class Request:
 def request(words: Sequence[str], **given: Any) -> Request:
     """Sort what was read into the verb, the options of the run, and how to tell about it."""
     goals, overrides = split(words)
-    verb = _verb({name: given.pop(name) for name in ("version", "clean", "gc", "list", "why", "plan")} | _graph(given))
+    verb = _verb({name: given.pop(name) for name in _VERBS} | _graph(given))
     json, drawing = given.pop("json"), given.pop("graph") or "dot"
     if given["jobs"] is not None and given["jobs"] < 1:
         raise UsageError(f"-j {given['jobs']}: at least one job is needed", hint="-j1 runs one job at a time")
@@ -102,7 +103,7 @@ def _spell(word: str, rest: list[str]) -> Sequence[str]:
         return [f"--jobs={UNLIMITED}"]
     if _ends_in_j(word) and not following.isdigit():
         return [f"{word}{UNLIMITED}"]
-    if match := re.fullmatch(r"(--why|--clean)=(.+)", word, re.DOTALL):
+    if match := re.fullmatch(r"(--why|--clean|--verify)=(.+)", word, re.DOTALL):
         return match.groups()
     return [word]
 

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgmake.app import Options
+from imgmake.attest.verification import Verification
 from imgmake.cli import Streams, Verbs, main
 from imgmake.cli.options import parse
 from imgmake.cli.words import UNLIMITED, Request, normalise, split
@@ -187,6 +188,10 @@ class Fake:
     def plan(self, options: Options) -> tuple[Step, ...]:
         return (Step("app", Kind.IMAGE, STALE, ("docker build .",)),)
 
+    def verify(self, options: Options, references: Sequence[str]) -> tuple[Verification, ...]:
+        lacks = ("nothing says that it passed a check",)
+        return tuple(Verification(ref, "sha256:1", ("linux/amd64",), 0.0, lacks=lacks) for ref in references)
+
     def edges(self, options: Options) -> tuple[tuple[tuple[str, Kind], ...], tuple[Edge, ...]]:
         return (("app", Kind.IMAGE),), (Edge("app", "lint", "written"),)
 
@@ -215,6 +220,12 @@ def test_a_run_hears_the_options_and_its_code_is_ours() -> None:
     ((verb, options, _),) = verbs.asked
     assert (verb, options.goals, options.overrides, options.question) == ("build", ("app",), {"TAG": "1"}, True)
     assert options.environ["PATH"] == os.environ["PATH"]
+
+
+def test_an_image_that_lacks_something_is_told_and_is_no_success() -> None:
+    code, out, _ = run("--verify=shop:1", "shop:2")
+    assert (code, out.count("missing")) == (1, 2)
+    assert json.loads(run("--json", "--verify", "shop:1")[1])[0]["verdict"] == "incomplete"
 
 
 def test_cleaning_is_told_which_targets() -> None:
