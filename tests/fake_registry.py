@@ -88,6 +88,7 @@ class FakeRegistry:
         self.says_subject = referrers
         self.deletes = deletes
         self.page = 1000
+        self.connections: set[int] = set()
         self.on_request: Callable[[], None] = lambda: None
         self.on_call: Callable[[str, str], object] = lambda method, path: None
         self._server = _Server(("127.0.0.1", 0), _handler(self))
@@ -168,6 +169,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.sent = b"" if self.cut == "request" else self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.override: bytes | None = None
         self.scripted = False
+        self.registry.connections.add(self.client_address[1])
         self.registry.on_request()
         self.registry.on_call(self.command, urlsplit(self.path).path)
         self.registry.authorizations.append(self.headers.get("Authorization", ""))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote, urlencode, urljoin
@@ -38,6 +39,7 @@ _SUBJECT_HEADER = "OCI-Subject"  # distribution-spec 1.1, "Pushing Manifests wit
 _TAKEN = Reply(201, {}, b"", "")
 _AS_IT_WAS = Reply(304, {}, b"", "")
 # Registries that know digests only answer a DELETE by tag with any of these; Debian's says 400, DIGEST_INVALID.
+_UPLOAD_LOST = frozenset({404, 416})  # the registry was restarted, or another of several answers
 _CANNOT = frozenset({400, 405, 501})
 _NO_LIST = frozenset({400, 404, 405, 406, 501})  # of registries from before distribution-spec 1.1
 
@@ -236,7 +238,16 @@ class Repository:
     def put_blob(self, blob: Blob, opened: Callable[[], BinaryIO]) -> None:
         """Send a blob whole and ask for it again; `opened` opens its bytes, anew for each try."""
         call = Call("POST", self._path("blobs", "uploads/"), f"sending the blob {blob.digest[:19]}")
-        reply = self._transport.attempts(self.place, call.doing, self._errand, lambda: self._upload(call, blob, opened))
+        tried = False
+
+        def once() -> Reply:
+            nonlocal tried
+            if tried and self.has_blob(blob):  # only the answer was lost
+                return _TAKEN
+            tried = True
+            return self._upload(call, blob, opened)
+
+        reply = self._transport.attempts(self.place, call.doing, self._errand, once)
         self._expect(call, reply, 201)
         if not self.has_blob(blob):
             raise self._liar(f"the blob {blob.digest} just sent", f"{blob.size} bytes", "something else")
@@ -256,7 +267,8 @@ class Repository:
                 {"Content-Type": "application/octet-stream"},
                 lambda: _Body(content, blob.size, self._errand.cancel),
             )
-            return self._transport.call(self.place, put, self._errand)
+            reply = self._transport.call(self.place, put, self._errand)
+        return replace(reply, passing=reply.status in _UPLOAD_LOST)
 
     def mount(self, blob: Blob, source: str) -> bool:
         """Take a blob over from another repository of this registry; False when it does not let us."""

@@ -55,12 +55,13 @@ class Call:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer, read to its end."""
+    """An answer, read to its end; `passing`: trying again may help, whatever the status."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     url: str
+    passing: bool = False
 
 
 def silent(_: str) -> None:
@@ -162,7 +163,8 @@ class Transport:
                 wait, why = None, faults.cause(error)
             else:
                 wait, why = _asked_pause(reply), str(reply.status)
-                if last or reply.status not in _TRANSIENT or (wait or 0) > _LONGEST_PAUSE:
+                passing = reply.passing or reply.status in _TRANSIENT
+                if last or not passing or (wait or 0) > _LONGEST_PAUSE:
                     return reply
             self._wait(f"{place}: {doing}: {why}", self._pause * 2**attempt if wait is None else wait, errand)
         raise AssertionError("unreachable: the last try returns or raises")
