@@ -89,11 +89,6 @@ def fan_out(
     return (Fan(own), *_moving(wanted, suffix, latest, others))
 
 
-def plain_tags(version: str, suffix: str, latest: bool, held: Collection[str]) -> tuple[str, ...]:
-    """The tags of `fan_out` that are the version's own."""
-    return tuple(fan.tag for fan in fan_out(version, suffix, latest, held) if not fan.higher)
-
-
 def _moving(wanted: Version, suffix: str, latest: bool, others: Mapping[str, Version]) -> Iterator[Fan]:
     levels = [(f"{wanted.major}.{wanted.minor}", 2), *([(str(wanted.major), 1)] if wanted.major else [])]
     named = [(name, name, depth) for name, depth in levels] + [("latest", "stable version", 0)] * latest

@@ -35,5 +35,7 @@ class Options:
     branch: str = ""  # that a clean checkout stands for, where git would tell of none
     keep: int = 5  # --gc: builds of each target that stay
     yes: bool = False  # --gc: remove without asking
+    allow_rollback: bool = False  # a moving tag may go back to an older commit
+    allow_dirty: bool = False  # a publication may come from a dirty tree
     environ: Mapping[str, str] = field(default_factory=_environ)
     told: Callable[[], bytes | None] | None = None  # all that was printed so far, where that can be repeated

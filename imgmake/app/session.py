@@ -239,6 +239,8 @@ def _settings(options: Options, pipeline: Pipeline) -> Settings:
         wish=wish(options, makes),
         build_id=metadata.check_build_id(given.value) if given is not None and given.value is not None else None,
         forced_builder=options.environ.get("IMGMAKE_BUILDER"),
+        allow_rollback=options.allow_rollback,
+        allow_dirty=options.allow_dirty,
     )
 
 

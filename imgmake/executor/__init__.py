@@ -11,6 +11,7 @@ from imgmake.executor.building import Building
 from imgmake.executor.collecting import Collecting
 from imgmake.executor.judge import Forecast, Judge
 from imgmake.executor.loop import Loop
+from imgmake.executor.publication import Publication
 from imgmake.executor.reading import Reader
 from imgmake.executor.run import Run
 from imgmake.executor.world import Settings, Signals, World
@@ -19,11 +20,15 @@ from imgmake.model import Edge, Field, ImageRule, Outcome, PhonyRule, PublishRul
 
 
 class Prospect(NamedTuple):
-    """A target in a dry run: what it would do and why; the lines that would run, when it is stale."""
+    """A target in a dry run: what it would do and why; the lines that would run, when it is stale.
+
+    publication: where lines are asked, of a publish rule: what becomes of its tags, or why that is not known.
+    """
 
     node: Node
     forecast: Forecast
     lines: tuple[str, ...] = ()
+    publication: Publication | ImgmakeError | None = None
 
 
 class Executor:
@@ -85,16 +90,21 @@ class Executor:
         """What a run would do with each target that the goals need, in order; nothing is run or written."""
         self._want(goals)
         run = self._run
-        alone = {*run.pinned, *run.settings.wish.old, *self._judge.detached(run.graph.closure(goals))}
+        every = run.graph.closure(goals)
+        alone = {*run.pinned, *run.settings.wish.old, *self._judge.apart(every)}
+        publications = self._judge.publications(every) if lines else {}
         order = run.graph.closure(goals, lambda name: name not in alone)
         found = []
         for name in order:
             node = run.node(name)
             forecast = self._judge.forecast(node)
-            found.append(Prospect(node, forecast, self._lines(node, forecast) if lines else ()))
+            publication = publications.get(name)
+            found.append(
+                Prospect(node, forecast, self._lines(node, forecast, publication) if lines else (), publication)
+            )
         return found
 
-    def _lines(self, node: Node, forecast: Forecast) -> tuple[str, ...]:
+    def _lines(self, node: Node, forecast: Forecast, publication: Publication | ImgmakeError | None) -> tuple[str, ...]:
         if forecast.error is not None:
             return ()
         try:
@@ -102,8 +112,10 @@ class Executor:
                 return self._image_lines(node, forecast)
             if not forecast.stale:
                 return ()
-            if isinstance(node.rule, PublishRule):
-                return self._judge.publishing.lines(node, forecast.judgement)
+            if isinstance(publication, ImgmakeError):
+                raise publication
+            if publication is not None:
+                return self._judge.publishing.lines(publication)
             return self._judge.recipes.lines(node, forecast.judgement)
         except ImgmakeError as error:
             return (f"# {error.message}",)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
-from imgmake.errors import EngineUnavailable, ImgmakeError
+from imgmake.errors import EngineUnavailable, GraphError, ImgmakeError, InvalidReference, Refused, UsageError, raise_all
 from imgmake.executor import inputs
 from imgmake.executor.images import Found, Images
-from imgmake.executor.publishing import Publishing
+from imgmake.executor.publication import Publication
+from imgmake.executor.publishing import Publishing, refusals
 from imgmake.executor.reading import Reader
 from imgmake.executor.recipes import Recipes
 from imgmake.executor.run import Judgement, Run
@@ -16,6 +17,7 @@ from imgmake.freshness import duration, summary
 from imgmake.graph import Node
 from imgmake.model import FileRule, ImageRule, PhonyRule, PublishRule, Reason, Verdict
 
+_MISTAKES = (GraphError, InvalidReference, Refused, UsageError)
 OLD = "taken as up to date (-o)"
 
 
@@ -46,11 +48,14 @@ class Judge:
         self._forecasts: dict[tuple[str, int], Forecast] = {}
 
     def judge(self, node: Node) -> Judgement:
-        """The verdict now; the prerequisites must be settled."""
+        """The verdict now; the prerequisites must be settled. Raises Refused for what would break a promise."""
         key = (node.id, self._run.epoch)
         if key not in self._memory:
             self._memory[key] = self._judge(node)
-        return self._memory[key]
+        found = self._memory[key]
+        if isinstance(found.detail, Publication) and not self._run.predicting:
+            raise_all(refusals([found.detail]))
+        return found
 
     def _judge(self, node: Node) -> Judgement:
         if node.id in self._run.settings.wish.old:
@@ -111,17 +116,73 @@ class Judge:
         return Forecast(found) if found else Forecast(Judgement(Verdict(self._will_be_made(pending))))
 
     def detached(self, names: Iterable[str]) -> Mapping[str, Forecast]:
+        """`apart`, before anything runs: raises what is certain to forbid a publication, see `guard`."""
+        names = list(names)
+        self.guard(names)
+        return self.apart(names)
+
+    def apart(self, names: Iterable[str]) -> Mapping[str, Forecast]:
         """Publish rules among `names` that the registry alone answers: their images are not here, and need not be."""
-        found = {}
-        for name in names:
-            node = self._run.node(name)
-            if isinstance(node.rule, PublishRule) and name not in self._run.settled:
-                forecast = self.forecast(node)
-                detail = forecast.judgement.detail
-                fresh = forecast.error is None and not forecast.stale and not self.publishing.local(node)
-                if fresh or (detail is not None and detail.source is not None):
-                    found[name] = forecast
+        found = {node.id: self.forecast(node) for node in self._published(names)}
+        return {
+            name: forecast
+            for name, forecast in found.items()
+            if forecast.judgement.detail is not None and not self.publishing.local(self._run.node(name))
+        }
+
+    def _published(self, names: Iterable[str]) -> list[Node]:
+        """The publish rules among `names` that are still to be judged."""
+        nodes = (self._run.node(name) for name in names)
+        over = {*self._run.settled, *self._run.settings.wish.old}
+        return [node for node in nodes if isinstance(node.rule, PublishRule) and node.id not in over]
+
+    def guard(self, names: Iterable[str]) -> None:
+        """Before anything runs: what is certain to forbid a publication, told of all of them at once.
+
+        Raises GraphError for a tag that two rules claim, Refused, UsageError; what is not certain yet is judged when
+        the images are there.
+        """
+        nodes = self._published(names)
+        self._claims(nodes)
+        publications, errors = [], list[ImgmakeError]()
+        for node in nodes:
+            try:
+                publications.append(self._ahead_of(node, early=True))
+            except _MISTAKES as error:
+                errors.append(error)
+            except ImgmakeError:
+                continue  # an engine or a registry may answer by then, and a recipe make what is missing
+        raise_all([*errors, *refusals(publications)])
+
+    def _claims(self, nodes: Iterable[Node]) -> None:
+        rules = [node.rule for node in nodes]
+        raise_all(self.publishing.tags.claims(rule for rule in rules if isinstance(rule, PublishRule)))
+
+    def publications(self, names: Iterable[str]) -> Mapping[str, Publication | ImgmakeError]:
+        """What a run would do to the tags of each publish rule, or why that cannot be told. Raises GraphError."""
+        nodes = self._published(names)
+        self._claims(nodes)
+        found: dict[str, Publication | ImgmakeError] = {}
+        for node in nodes:
+            try:
+                found[node.id] = self._ahead_of(node, early=False)
+            except ImgmakeError as error:
+                found[node.id] = error
         return found
+
+    def _ahead_of(self, node: Node, *, early: bool) -> Publication:
+        """What becomes of a rule's tags: as it is, or when images have to be built first, as far as is certain."""
+        forecast = self.forecast(node)
+        left = [name for name in self._content_prerequisites(node) if self._pending(name)]
+        if forecast.judgement.detail is not None and not (left and self.publishing.promotes(node.rule)):
+            return cast(Publication, forecast.judgement.detail)
+        if forecast.error is not None and not isinstance(forecast.error, EngineUnavailable):
+            raise forecast.error
+        return self.publishing.ahead(node, [n for n in left if self._is_open(self._run.node(n))], early=early)
+
+    def _is_open(self, node: Node) -> bool:
+        """Whether it is not certain that an image has to be built, or of what."""
+        return isinstance(node.rule, PublishRule) or any(map(self._pending, self._content_prerequisites(node)))
 
     def _all_settled(self, node: Node) -> bool:
         rules = [(name, self._run.node(name).rule) for name in self._run.graph.prerequisites(node.id)]
@@ -154,7 +215,9 @@ class Judge:
             for name in inputs.behind(self._run, edge.prerequisite):
                 rule = self._run.node(name).rule
                 phony = isinstance(node.rule, FileRule) and isinstance(rule, PhonyRule)
-                if isinstance(rule, ImageRule) or (not edge.order_only and (phony or isinstance(rule, FileRule))):
+                promoted = isinstance(rule, PublishRule) and self.publishing.promotes(node.rule)
+                needed = promoted or isinstance(rule, ImageRule)
+                if needed or (not edge.order_only and (phony or isinstance(rule, FileRule))):
                     yield name
 
     def identity(self, node: Node) -> str:

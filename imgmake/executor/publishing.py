@@ -1,129 +1,229 @@
-"""Publishing: asked of each registry by the stamp that a tag's configuration holds; pushed only where it differs."""
+"""Publishing, judged: what each tag of a rule holds, what becomes of it, and whether anything forbids that.
+
+Images are recognised in a registry by the configuration that a tag leads to. Nothing is written here.
+"""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple, Protocol
 
-from imgmake import stamp, versions
-from imgmake.errors import Refused, SourceError
+from imgmake import stamp, tags
+from imgmake.errors import Refused
 from imgmake.executor.images import Images
-from imgmake.executor.origins import Origins
+from imgmake.executor.promotion import Promotion
+from imgmake.executor.publication import Publication
 from imgmake.executor.reading import Reader
-from imgmake.executor.run import BUILD_ID, Judgement, Run
+from imgmake.executor.remotely import Remotely
+from imgmake.executor.run import Judgement, Run
+from imgmake.executor.tagplan import Asked, Held, TagPlan
+from imgmake.fingerprint import digest
 from imgmake.freshness import FORCED, short
 from imgmake.graph import Node
 from imgmake.imagerule import platforms
-from imgmake.metadata import timestamp_of
-from imgmake.model import ImageRule, PublishRule, Reason, Semver, Verdict
+from imgmake.model import ImageRule, PublishRule, Reason, Rule, Verdict
 from imgmake.ports import Image, Output, Remote
-from imgmake.references import match_build_id
 from imgmake.references import repository as repository_of
 from imgmake.stamp import Stamp
+from imgmake.tags import Origin, Ours, TagAction, TagChange, Wanted
 
-_SEARCHED = 20  # newest BUILD_ID tags of a repository that are looked into for an image not in the engine
+_FILES = 3  # files of a dirty tree that are named
+_INDEX = "index"  # in the media type of an index, and `manifest.list` in Docker's
+_COMMIT = "commit first, or publish a commit with --commit REV; --allow-dirty publishes it as it is"
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What is to be published, and which references do not hold it yet."""
+class Requirements(Protocol):
+    """Knows which results a registry holds about an image."""
 
-    images: tuple[Image, ...]
-    missing: tuple[str, ...]
-    source: Remote | None = None  # an image that the registry has already, under another tag
+    def missing(self, rule: PublishRule, subject: Remote) -> Sequence[str]:
+        """What `requires` names and the registry does not show to have passed, a line each."""
+
+
+class Local(NamedTuple):
+    """An image of the engine that is to be published."""
+
+    image: Image
+    seal: Stamp
 
 
 class Publishing:
-    """Judges and carries out publish rules."""
+    """Judges publish rules."""
 
-    def __init__(self, run: Run, reader: Reader, images: Images) -> None:
+    def __init__(self, run: Run, reader: Reader, images: Images, requirements: Requirements | None = None) -> None:
         self._run = run
+        self._reader = reader
         self._images = images
-        self._origins = Origins(reader)
+        self._requirements = requirements
+        self._promotion = Promotion(run)
+        self.tags = TagPlan(run)
+        self._remotely = Remotely(run, reader, images, self.tags)
 
     # --- judging --------------------------------------------------------------------------------------------
 
     def judge(self, node: Node) -> Judgement:
-        """Compare what each tag holds with the images that this run settled."""
-        rule = node.rule
-        assert isinstance(rule, PublishRule)
-        local = [self._local(image) for image in self._image_nodes(rule)]
-        references = self.references(rule)
-        held = {reference: self._run.world.registry().resolve(reference) for reference in references}
-        reasons = [FORCED] if self._run.settings.wish.always else []
-        missing = []
-        for reference, remote in held.items():
-            reason = _difference(reference, remote, local)
-            if reason is not None:
-                reasons.append(reason)
-                missing.append(reference)
-        self._guard(rule, held, missing)
-        wanted = references if self._run.settings.wish.always else tuple(missing)
-        return Judgement(Verdict(tuple(reasons)), (), Wanted(tuple(image for image, _ in local), wanted))
+        """What becomes of each tag, with the images that this run settled; refusals are among the changes."""
+        rule = _rule(node)
+        reference = self._promotion.reference(rule)
+        if reference is not None:
+            return self._judgement(self._promoted(node, reference))
+        local = [self._local(name) for name in self._names(rule)]
+        asked = self.tags.asked(rule)
+        held = self.tags.held(asked)
+        same = self._comparer(local)
+        source = self._source(asked, held, local, same)
+        ours = Ours(source.digest if source else _ids(local), self._origin(rule, local))
+        changes = self.tags.changes(asked, held, ours, same)
+        images = () if source else tuple(one.image for one in local)
+        return self._judgement(self._guarded(Publication(node, images, source, changes), local))
 
-    def _image_nodes(self, rule: PublishRule) -> Iterator[str]:
-        for image in rule.images:
+    def _names(self, rule: PublishRule) -> Iterator[str]:
+        """The nodes of the rule's images; none for a promotion."""
+        for image in rule.images if self._promotion.reference(rule) is None else ():
             made = image if isinstance(image, ImageRule) else self._run.rule_of(image)
-            if made is None:
-                raise SourceError(
-                    f"{rule.target!r}: {image!r} is no image of this Pipefile",
-                    place=rule.place,
-                    hint="promotion of an image by reference is not there yet; name a rule's image",
-                )
+            assert made is not None
             yield from (name for name, _ in platforms(made, self._run.native))
 
-    def _local(self, name: str) -> tuple[Image, Stamp]:
+    def _nodes(self, rule: PublishRule) -> list[Node]:
+        return [self._run.node(name) for name in self._names(rule)]
+
+    def _local(self, name: str) -> Local:
         image, seal = self._run.images[name]
-        return image, seal or Stamp(fingerprint="", content=stamp.content_id(image))
+        return Local(image, seal or Stamp(fingerprint="", content=stamp.content_id(image)))
 
-    def references(self, rule: PublishRule) -> tuple[str, ...]:
-        """Every tag in every registry, expanded; a semantic version fans out by what each registry holds."""
-        found: list[str] = []
-        for to, tag in itertools.product(rule.to, rule.tags):
-            repository = self._run.values.expand(to)
-            names = self._semver(repository, tag) if isinstance(tag, Semver) else (self._run.values.expand(tag),)
-            found += [f"{repository}:{name}" for name in names]
-        return tuple(dict.fromkeys(found))
+    def _comparer(self, local: Sequence[Local]) -> Callable[[Remote, Wanted], bool]:
+        """Whether what a registry holds is this image: its very configuration, or another build of the same.
 
-    def _semver(self, repository: str, tag: Semver) -> tuple[str, ...]:
-        expand = self._run.values.expand
-        held = self._run.world.registry().tags(repository)
-        return versions.plain_tags(expand(tag.version), expand(tag.suffix), tag.latest, held)
+        With -B another build of the same counts only where a tag never moves.
+        """
+        anew = self._run.settings.wish.always
+        return lambda remote, wanted: (
+            _is_exact(remote, local) or (bool(wanted.fixed or not anew) and _is_equal(remote, local))
+        )
 
-    def _guard(self, rule: PublishRule, held: Mapping[str, Remote | None], missing: Sequence[str]) -> None:
-        """A tag that holds a BUILD_ID never moves, in a registry either."""
-        if self._run.settings.wish.always:
-            return
-        fixed = self._fixed(rule)
-        for reference in missing:
-            remote = held[reference]
-            if remote is not None and reference not in fixed and self._build_id(rule, reference):
-                raise Refused(
-                    f"{reference} holds another image ({short(remote.digest)}): a tag with a BUILD_ID never moves",
-                    place=rule.place,
-                    hint="publish under another BUILD_ID, or with -B over it",
-                )
+    def _source(
+        self, asked: Asked, held: Held, local: Sequence[Local], same: Callable[[Remote, Wanted], bool]
+    ) -> Remote | None:
+        """What a registry has of this image already, so that every tag of the rule comes to name one manifest."""
+        pairs = ((one, held[reference]) for reference, one in asked.items())
+        found = [(one, remote) for one, remote in pairs if remote is not None and same(remote, one)]
+        found.sort(key=lambda pair: (not pair[0].fixed, not _is_exact(pair[1], local)))
+        return found[0][1] if found else None
 
-    def _fixed(self, rule: PublishRule) -> frozenset[str]:
-        """References that the rule asks for without a BUILD_ID, as ``latest`` beside one: these may move."""
-        found: list[str] = []
-        for to, tag in itertools.product(rule.to, rule.tags):
-            repository = self._run.values.expand_known(to)
-            if isinstance(tag, Semver):
-                names = self._semver(repository, tag) if BUILD_ID not in tag.version + tag.suffix else ()
-            else:
-                names = () if BUILD_ID in tag else (self._run.values.expand(tag),)
-            found += [f"{repository}:{name}" for name in names]
-        return frozenset(found)
+    def _origin(self, rule: PublishRule, local: Iterable[Local]) -> Origin:
+        """The commit that vouches for the images: today's, unless one was taken as it is under a given BUILD_ID."""
+        found = tags.origin(one.image for one in local)
+        if any(name in self._run.pinned for name in self._names(rule)):
+            return found
+        return Origin(self._run.world.git.revision() or found.revision, found.time)
 
-    def _build_id(self, rule: PublishRule, reference: str) -> str | None:
-        templates = [
-            f"{self._run.template(to)}:{self._run.template(tag)}"
-            for to, tag in itertools.product(rule.to, rule.tags)
-            if isinstance(tag, str) and "${BUILD_ID}" in tag
-        ]
-        return next((found for t in templates if (found := match_build_id(t, reference)) is not None), None)
+    def _judgement(self, publication: Publication) -> Judgement:
+        changes = [change for change in publication.changes if change.action is not TagAction.LEAVE]
+        reasons = [FORCED] if changes and self._run.settings.wish.always else []
+        reasons += [_reason(change, publication) for change in changes]
+        return Judgement(Verdict(tuple(reasons)), (), publication)
+
+    # --- promotion ------------------------------------------------------------------------------------------
+
+    def promotes(self, rule: Rule) -> bool:
+        """Whether the rule takes its image from a registry."""
+        return isinstance(rule, PublishRule) and self._promotion.reference(rule) is not None
+
+    def _promoted(self, node: Node, reference: str) -> Publication:
+        rule = _rule(node)
+        source = self._promotion.source(node, reference)
+        asked = self.tags.asked(rule)
+        ids = {image.id for image in source.images}
+
+        def same(remote: Remote, wanted: Wanted) -> bool:
+            exact = remote.digest == source.digest
+            return exact or bool(wanted.fixed and ids and ids == {image.id for image in remote.images})
+
+        ours = Ours(source.digest, tags.origin(source.images))
+        changes = self.tags.changes(asked, self.tags.held(asked), ours, same)
+        return self._required(rule, Publication(node, (), source, changes, referrers=True))
+
+    def _required(self, rule: PublishRule, found: Publication) -> Publication:
+        """With `requires`, refuse what the registry does not show to have passed."""
+        missing = self._missing(rule, found.source) if found.written and found.source else ()
+        if not missing or found.source is None:
+            return found
+        why = f"requires what {_at(found.source)} does not show: {'; '.join(missing)}"
+        return _refused(found, why, "publish it by a run whose checks pass, and promote it then")
+
+    def _missing(self, rule: PublishRule, subject: Remote) -> Sequence[str]:
+        if not rule.requires:
+            return ()
+        if self._requirements is None:
+            raise Refused(f"{rule.target!r}: requires= cannot be checked here", place=rule.place)
+        return self._requirements.missing(rule, subject)
+
+    # --- what forbids it ------------------------------------------------------------------------------------
+
+    def _guarded(self, found: Publication, local: Iterable[Local] = ()) -> Publication:
+        """Refuse to publish from a dirty tree, and images that were built from one."""
+        if self._run.settings.allow_dirty or not found.written:
+            return found
+        if self._run.dirty():
+            return _refused(found, self._dirt(), _COMMIT)
+        dirty = next((one.seal for one in local if one.seal.dirty or _build_id(one.seal).endswith("-dirty")), None)
+        if dirty is None:
+            return found
+        return _refused(found, f"would hold an image that was built from a dirty tree, as {_build_id(dirty)}", _COMMIT)
+
+    def _dirt(self) -> str:
+        files = self._run.dirt()
+        more = f" and {len(files) - _FILES} more" if len(files) > _FILES else ""
+        verb = "differs" if len(files) == 1 else "differ"
+        commit = self._run.world.git.short()
+        return f"would come from a dirty tree: {', '.join(files[:_FILES])}{more} {verb} from commit {commit}"
+
+    # --- before the images are built ------------------------------------------------------------------------
+
+    def ahead(self, node: Node, pending: Collection[str], *, early: bool) -> Publication:
+        """What becomes of each tag once images that are not up to date are built, as far as that is certain.
+
+        pending: images of which it is open whether they are built: a prerequisite comes first.
+        early:   leave out what needs a BUILD_ID that nobody decided yet.
+        """
+        rule = _rule(node)
+        names = list(self._names(rule))
+        asked = self.tags.asked(rule, early=early)
+        certain = not pending
+        now = Origin(self._run.world.git.revision(), self._run.world.clock.now()) if certain else Origin()
+
+        def same(remote: Remote, wanted: Wanted) -> bool | None:
+            return False if wanted.fixed and self._will_differ(remote, names, pending) else None
+
+        changes = self.tags.changes(asked, self.tags.held(asked), Ours("", now), same)
+        found = Publication(node, (), None, changes)
+        if early and certain and not found.written and self.tags.undecided(rule):
+            # A new image gets a new BUILD_ID: its tag will be written, though nobody knows it yet.
+            to = self._run.template(rule.to[0])
+            found = replace(found, changes=(*changes, TagChange(f"{to}:$BUILD_ID", TagAction.CREATE, "", "", "")))
+        return self._guarded(found) if certain else found
+
+    def _will_differ(self, remote: Remote, names: Sequence[str], pending: Collection[str]) -> bool:
+        """Whether no build of today's inputs can give what the registry holds."""
+        seals = [(image, stamp.read(image)) for image in remote.images]
+        if len(seals) != len(names) or any(seal is None for _, seal in seals):
+            return True  # an image of a rule always bears a stamp
+        return any(
+            all(seal is not None and self._differs(name, image, seal) for image, seal in seals)
+            for name in names
+            if name not in pending
+        )
+
+    def _differs(self, name: str, image: Image, seal: Stamp) -> bool:
+        """Whether one image, up to date here or to be built, is another than the registry's."""
+        if name in self._run.images:
+            mine = self._local(name)
+            return mine.image.id != image.id and _identity(mine.seal) != _identity(seal)
+        node = self._run.node(name)
+        if self._reader.platform(node).split("/")[:2] != [image.os, image.architecture]:
+            return True
+        reading = self._reader.read(node, dict(seal.metadata), self._images.family(node, seal), seal.triggers)
+        return digest(reading.fields) != seal.fingerprint
 
     # --- without an engine ----------------------------------------------------------------------------------
 
@@ -132,106 +232,134 @@ class Publishing:
 
         A stamp in the registry with the origin of today's sources is the image that a build would make.
         """
-        rule = node.rule
-        assert isinstance(rule, PublishRule)
-        origins = [self._origins.of(name) for name in self._image_nodes(rule)]
-        if not all(origins) or self._run.settings.wish.always:
+        rule = _rule(node)
+        nodes = self._nodes(rule)
+        origins = self._remotely.origins(nodes)
+        if not origins or self._run.settings.wish.always:
             return None
-        held = {reference: self._run.world.registry().resolve(reference) for reference in self.references(rule)}
-        missing = tuple(ref for ref, remote in held.items() if not self._holds(rule, remote, origins))
-        if not missing:
-            return Judgement(Verdict())
-        source = next((remote for remote in held.values() if self._holds(rule, remote, origins)), None)
-        source = source or self._search(rule, origins)
+        asked = self.tags.asked(rule)
+        held = self.tags.held(asked)
+
+        def same(remote: Remote, _: Wanted) -> bool:
+            return self._remotely.holds(nodes, remote, origins)
+
+        source = next((remote for ref, remote in held.items() if remote is not None and same(remote, asked[ref])), None)
+        source = source or self._remotely.search(rule, nodes, origins)
         if source is None:
             return None
-        self._guard(rule, held, missing)
-        reasons = tuple(Reason(f"{ref} is not there; {source.reference} is the same image", "tag") for ref in missing)
-        return Judgement(Verdict(reasons), (), Wanted((), missing, source))
+        origin = tags.origin(source.images)
+        ours = Ours(source.digest, Origin(self._run.world.git.revision() or origin.revision, origin.time))
+        changes = self.tags.changes(asked, held, ours, same)
+        if self._missing(rule, source):
+            return None  # what is required can be shown by a run
+        return self._judgement(self._guarded(Publication(node, (), source, changes, referrers=True)))
 
-    def build_ids(self, node: Node) -> Mapping[str, float]:
+    def build_ids(self, node: Node) -> dict[str, float]:
         """BUILD_IDs under which the registry holds the image of today's sources."""
-        rule = node.rule
-        assert isinstance(rule, PublishRule)
-        origins = [self._origins.of(name) for name in self._image_nodes(rule)]
-        if not all(origins):
-            return {}
-        found = {}
-        for build_id, remote in self._builds(rule):
-            if self._holds(rule, remote, origins):
-                found[build_id] = timestamp_of(build_id) or 0.0
-        return found
-
-    def _search(self, rule: PublishRule, origins: Sequence[str]) -> Remote | None:
-        return next((remote for _, remote in self._builds(rule) if self._holds(rule, remote, origins)), None)
-
-    def _holds(self, rule: PublishRule, remote: Remote | None, origins: Sequence[str]) -> bool:
-        """Whether the registry's image is what a build of today's sources would make."""
-        seals = [stamp.read(image) for image in remote.images] if remote is not None else []
-        found = [seal for seal in seals if seal is not None]
-        made = [self._run.node(name).rule for name in self._image_nodes(rule)]
-        return sorted(seal.origin for seal in found) == sorted(origins) and all(
-            self._images.still_holds(one, seal) for one in made if isinstance(one, ImageRule) for seal in found
-        )
-
-    def _builds(self, rule: PublishRule) -> Iterator[tuple[str, Remote]]:
-        """What the newest BUILD_ID tags of the rule's repositories hold."""
-        registry, fixed = self._run.world.registry(), self._fixed(rule)
-        for to in rule.to:
-            repository = self._run.values.expand(to)
-            names = [tag for tag in registry.tags(repository) if f"{repository}:{tag}" not in fixed]
-            tags = [(b, tag) for tag in names if (b := self._build_id(rule, f"{repository}:{tag}"))]
-            tags.sort(key=lambda pair: timestamp_of(pair[0]) or 0.0, reverse=True)
-            for build_id, tag in tags[:_SEARCHED]:
-                if (remote := registry.resolve(f"{repository}:{tag}")) is not None:
-                    yield build_id, remote
+        rule = _rule(node)
+        return dict(self._remotely.build_ids(rule, self._nodes(rule)))
 
     def local(self, node: Node) -> bool:
         """Whether every image of the rule is up to date in the engine."""
-        rule = node.rule
-        assert isinstance(rule, PublishRule)
-        return all(name in self._run.images for name in self._image_nodes(rule))
+        return all(name in self._run.images for name in self._names(_rule(node)))
 
-    # --- doing ----------------------------------------------------------------------------------------------
+    # --- telling --------------------------------------------------------------------------------------------
 
-    def lines(self, node: Node, judgement: Judgement) -> tuple[str, ...]:
-        """The docker lines that a push comes to; of what a registry has already, only the tags."""
-        rule = node.rule
-        assert isinstance(rule, PublishRule)
-        if judgement.detail and judgement.detail.source is not None:
-            held = f"{repository_of(judgement.detail.source.reference)}@{judgement.detail.source.digest}"
-            return tuple(f"docker buildx imagetools create -t {ref} {held}" for ref in judgement.detail.missing)
-        found = judgement.detail.missing if judgement.detail else self.references(rule)
-        names = [self._run.values.expand(name) for name in self._first_tags(rule)]
+    def lines(self, publication: Publication) -> tuple[str, ...]:
+        """The docker lines that the publication comes to; of what a registry has already, only the tags."""
+        written = [change.reference for change in publication.written]
+        if (source := publication.source) is not None:
+            # By default buildx wraps a single manifest in a new index, which has another digest.
+            flag = "" if _INDEX in source.media_type or "list" in source.media_type else " --prefer-index=false"
+            return tuple(f"docker buildx imagetools create{flag} -t {ref} {_at(source)}" for ref in written)
+        names = [self._run.values.expand(name) for name in self._first_tags(_rule(publication.node))]
         if len(names) > 1:
-            return tuple(f"docker buildx imagetools create -t {ref} {' '.join(names)}" for ref in found)
-        return tuple(line for ref in found for line in (f"docker tag {names[0]} {ref}", f"docker push {ref}"))
+            return tuple(f"docker buildx imagetools create -t {ref} {' '.join(names)}" for ref in written)
+        return tuple(line for ref in written for line in (f"docker tag {names[0]} {ref}", f"docker push {ref}"))
 
     def _first_tags(self, rule: PublishRule) -> Iterator[str]:
         for image in rule.images:
             made = image if isinstance(image, ImageRule) else self._run.rule_of(image)
             yield made.tags[0] if made is not None else str(image)
 
-    def perform(self, node: Node, judgement: Judgement, output: Output) -> None:
-        """Push what is missing. Raises RegistryError; a failed push leaves no tag moved."""
-        registry = self._run.world.registry()
-        wanted = judgement.detail
-        for line in self.lines(node, judgement):
+    def perform(self, node: Node, judgement: Judgement, output: Output) -> None:  # noqa: ARG002
+        """Push what is to be written. Raises RegistryError; a failed push leaves no tag moved."""
+        registry, cancel = self._run.world.registry(), self._run.signals.cancel
+        publication = judgement.detail
+        for line in self.lines(publication):
             output.command(line)
-        if wanted.source is not None:
-            registry.retag(wanted.source, wanted.missing, output=output, cancel=self._run.signals.cancel)
+        references = [change.reference for change in publication.written]
+        if publication.source is not None:
+            registry.retag(publication.source, references, output=output, cancel=cancel)
             return
-        cancel = self._run.signals.cancel
-        registry.push(self._run.world.engine(), wanted.images, wanted.missing, output=output, cancel=cancel)
+        registry.push(self._run.world.engine(), publication.images, references, output=output, cancel=cancel)
 
 
-def _difference(reference: str, remote: Remote | None, local: Sequence[tuple[Image, Stamp]]) -> Reason | None:
-    if remote is None:
-        return Reason(f"{reference} is not there", "missing")
-    theirs = {image.id for image in remote.images}
-    if theirs == {image.id for image, _ in local}:
-        return None
-    seals = {(seal.fingerprint, seal.content) for image in remote.images if (seal := stamp.read(image)) is not None}
-    if len(seals) == len(local) == len(remote.images) and seals == {(s.fingerprint, s.content) for _, s in local}:
-        return None
-    return Reason(f"{reference} holds another image ({short(remote.digest)})", "moved")
+def refusals(publications: Iterable[Publication]) -> list[Refused]:
+    """An error for each thing that is refused, with its place; what many tags share is said once."""
+    found: dict[tuple[str, str], list[tuple[Publication, TagChange]]] = {}
+    for publication in publications:
+        for change in publication.refused:
+            found.setdefault((change.why, change.hint), []).append((publication, change))
+    return [_refusal(why, hint, changes) for (why, hint), changes in found.items()]
+
+
+def _refusal(why: str, hint: str, changes: Sequence[tuple[Publication, TagChange]]) -> Refused:
+    publication, first = changes[0]
+    more = f" and {len(changes) - 1} more" if len(changes) > 1 else ""
+    return Refused(f"{first.reference}{more} {why}", place=publication.node.rule.place, hint=hint)
+
+
+def _refused(found: Publication, why: str, hint: str) -> Publication:
+    """The same with each write refused."""
+    written = set(found.written)
+    changes = tuple(
+        change._replace(action=TagAction.REFUSE, after=change.before, why=why, hint=hint)
+        if change in written
+        else change
+        for change in found.changes
+    )
+    return replace(found, changes=changes)
+
+
+def _reason(change: TagChange, publication: Publication) -> Reason:
+    if change.action is TagAction.REFUSE:
+        return Reason(f"{change.reference} {change.why}", "moved")
+    if change.action is TagAction.MOVE:
+        return Reason(f"{change.reference} holds another image ({short(change.before)})", "moved")
+    if publication.source is not None:
+        return Reason(f"{change.reference} is not there; {publication.source.reference} is the same image", "tag")
+    return Reason(f"{change.reference} is not there", "missing")
+
+
+def _rule(node: Node) -> PublishRule:
+    assert isinstance(node.rule, PublishRule)
+    return node.rule
+
+
+def _is_exact(remote: Remote, local: Sequence[Local]) -> bool:
+    """Two images are the same when their configurations are: manifests of one image differ between stores."""
+    return {image.id for image in remote.images} == {one.image.id for one in local}
+
+
+def _is_equal(remote: Remote, local: Sequence[Local]) -> bool:
+    """Whether the registry holds another build of the same inputs that gave the same content."""
+    seals = {_identity(seal) for image in remote.images if (seal := stamp.read(image)) is not None}
+    mine = {_identity(one.seal) for one in local}
+    return len(seals) == len(local) == len(remote.images) and seals == mine
+
+
+def _identity(seal: Stamp) -> tuple[str, str]:
+    return seal.fingerprint, seal.content
+
+
+def _build_id(seal: Stamp) -> str:
+    return seal.metadata.get("BUILD_ID", "")
+
+
+def _ids(local: Sequence[Local]) -> str:
+    return " ".join(one.image.id for one in local)
+
+
+def _at(source: Remote) -> str:
+    return f"{repository_of(source.reference)}@{source.digest}"

@@ -118,12 +118,17 @@ class Run:
             self._dirty = self._ask_dirty()
         return self._dirty
 
+    def dirt(self) -> tuple[str, ...]:
+        """The files for which the tree is dirty."""
+        return tuple(self.world.git.differing()) or self._untracked()
+
     def _ask_dirty(self) -> bool:
-        if self.world.git.dirty():
-            return True
+        return self.world.git.dirty() or bool(self._untracked())
+
+    def _untracked(self) -> tuple[str, ...]:
         folders = {context_folder(rule) for rule in self.pipeline.rules if isinstance(rule, ImageRule)}
         untracked = self.world.git.untracked()
-        return any(not folder or path.startswith(f"{folder}/") for path in untracked for folder in folders)
+        return tuple(p for p in untracked if any(not folder or p.startswith(f"{folder}/") for folder in folders))
 
     def passable(self) -> tuple[str, ...]:
         """Names that a build is given unasked: not secrets, nor what is required but was not given."""

@@ -52,6 +52,8 @@ class Settings:
     wish: Wish = field(default_factory=Wish)
     build_id: str | None = None
     forced_builder: str | None = None
+    allow_rollback: bool = False  # a moving tag may go back to an older commit
+    allow_dirty: bool = False  # a publication may come from a dirty tree
 
 
 @dataclass

@@ -199,19 +199,38 @@ def _file_read(draft: Draft, node: graph.Node, name: str, why: str, files: list[
 def _publish_reads(draft: Draft, node: graph.Node, rule: PublishRule) -> None:
     named = [image for image in rule.images if isinstance(image, ImageRule)]
     named += [draft.tags[normal(i)] for i in rule.images if isinstance(i, str) and normal(i) in draft.tags]
+    if named or len(rule.images) > 1:
+        _all_made(draft, rule)
+        for name in rule.requires:  # what a run makes, it also checks; for promotion the registry has to show it
+            draft.edge(node.id, _check(draft, rule, name), "requires=")
     for image in named:
-        for name, _ in platforms(image, draft.native):
-            draft.firm.append(Edge(node.id, name, "image"))
+        draft.firm += [Edge(node.id, made, "image") for made, _ in platforms(image, draft.native)]
     checks = rule.checks if rule.checks is not None else _checks_of(draft, named)
     for check in checks:
-        found = check if isinstance(check, Rule) else draft.targets.get(join(rule.base, check))
-        if found is None:
-            raise GraphError(
-                f"{rule.target!r} needs the check {check!r}, which is no target",
-                place=rule.place,
-                hint=did_you_mean(str(check), draft.targets),
-            )
+        found = check if isinstance(check, Rule) else _check(draft, rule, check)
         draft.edge(node.id, found, "checks its image" if rule.checks is None else "checks=")
+
+
+def _check(draft: Draft, rule: PublishRule, name: str) -> Rule:
+    found = draft.targets.get(join(rule.base, name))
+    if found is None:
+        raise GraphError(
+            f"{rule.target!r} needs the check {name!r}, which is no target",
+            place=rule.place,
+            hint=did_you_mean(name, draft.targets),
+        )
+    return found
+
+
+def _all_made(draft: Draft, rule: PublishRule) -> None:
+    """An index is made of images of this Pipefile; one that is in a registry is a single reference."""
+    for image in rule.images:
+        if isinstance(image, str) and normal(image) not in draft.tags:
+            raise GraphError(
+                f"{rule.target!r}: no rule makes the image {image!r}, and an index is made of such images only",
+                place=rule.place,
+                hint="promote each reference by a rule of its own; an index in a registry is one reference",
+            )
 
 
 def _checks_of(draft: Draft, images: Sequence[ImageRule]) -> list[Rule]:
