@@ -14,7 +14,9 @@ CREATED = "org.opencontainers.image.created"  # annotation: when the check ended
 
 SBOMS = {
     "application/spdx+json": "SPDX",
+    "text/spdx": "SPDX",
     "application/vnd.cyclonedx+json": "CycloneDX",
+    "application/vnd.cyclonedx+xml": "CycloneDX",
     "application/vnd.syft+json": "Syft",
 }
 SIGNATURES = {

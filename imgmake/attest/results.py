@@ -21,6 +21,8 @@ from imgmake.ports import Artifact, Evidence, Finding
 TEST = "https://in-toto.io/attestation/test-result/v0.1"
 VULNS = "https://in-toto.io/attestation/vulns/v0.1"
 _OWN = "imgmake_check"
+_SCANNERS = {"grype": "pkg:github/anchore/grype", "trivy": "pkg:github/aquasecurity/trivy"}
+_TOLD_APART = frozenset({"database", "vulnerabilities"})  # of a scan: the predicate has words for these
 _MOST_FILES = 100  # of a check over whole folders only the digest of all of it is told
 
 
@@ -84,9 +86,8 @@ def _own(evidence: Evidence, examined: Iterable[Examined]) -> dict[str, Any]:
 
 def _tool(finding: Finding) -> dict[str, Any]:
     told = {"name": finding.tool, "version": finding.version, "summary": finding.summary}
-    return {key: value for key, value in told.items() if value} | (
-        {"details": finding.details} if finding.details and not _is_scan(finding) else {}
-    )
+    details = {key: value for key, value in finding.details.items() if key not in _TOLD_APART}
+    return {key: value for key, value in {**told, "details": details}.items() if value}
 
 
 def _test(evidence: Evidence) -> dict[str, Any]:
@@ -116,16 +117,16 @@ def public_path(path: str) -> str:
 
 
 def _is_scan(finding: Finding) -> bool:
-    """A scan tells of its database, as the predicate demands; without that it is a test like any other."""
-    return bool(finding.details.get("database", {}).get("updated"))
+    """A scan tells when its database was made, as the predicate demands; without that it is a test like any other."""
+    return bool(finding.details.get("database", {}).get("built"))
 
 
 def _vulns(finding: Finding, evidence: Evidence) -> dict[str, Any]:
     details, database = finding.details, finding.details["database"]
-    named = {"uri": database.get("uri"), "version": database.get("version"), "lastUpdate": database["updated"]}
+    named = {"version": database.get("schema"), "lastUpdate": database["built"]}
     return {
         "scanner": {
-            "uri": details.get("uri") or f"pkg:generic/{finding.tool}",
+            "uri": _SCANNERS.get(finding.tool, f"pkg:generic/{finding.tool}"),
             "version": finding.version,
             "db": {key: value for key, value in named.items() if value},
             "result": [_vulnerability(each) for each in details.get("vulnerabilities", ())],

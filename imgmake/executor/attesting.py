@@ -38,9 +38,14 @@ class Manifest:
     image: Image
 
     @cached_property
+    def seal(self) -> Stamp | None:
+        """Its own stamp: a registry may hold another build of the same."""
+        return stamp.read(self.image)
+
+    @cached_property
     def names(self) -> frozenset[str]:
-        seal = stamp.read(self.image)
-        return frozenset({self.image.id} | ({seal.content} if seal else set()))
+        """What results of checks call it."""
+        return frozenset({self.image.id} | ({self.seal.content} if self.seal else set()))
 
 
 class Attesting:
@@ -59,14 +64,12 @@ class Attesting:
         if not rule.evidence:
             return ()
         evidence = list(self._evidence(rule))
-        provenance = bool(publication.images)
-        if not evidence and not provenance:
+        if not evidence and not self._local(rule):
             return ()
         manifests = self._manifests(publication, digest)
         subject = subjects(_repositories(publication)[0], [digest, *(m.digest for m in manifests if m.digest)])
         found = [each for one in evidence for each in self._told(one, subject, manifests)]
-        builds = self._builds(rule, manifests) if provenance else []
-        if builds:
+        if builds := self._builds(rule, manifests):
             from imgmake.attest.provenance import write_provenance
 
             found.append(write_provenance(subject, builds))
@@ -138,13 +141,13 @@ class Attesting:
 
     def _builds(self, rule: PublishRule, manifests: Sequence[Manifest]) -> list[Build]:
         """How each image was made; nothing when one of them bears no stamp, as then nobody knows."""
-        found = [
-            self._build(name, made, manifest, seal)
-            for name, made in self._image_nodes(rule)
-            for manifest in manifests
-            if (held := self._run.images.get(name)) and (seal := held[1]) and seal.fingerprint
-            if {held[0].id, seal.content} & manifest.names
-        ]
+        found = []
+        for name, made in self._image_nodes(rule):
+            held, seal = self._run.images.get(name) or (None, None)
+            mine = {held.id, seal.content} if held is not None and seal is not None else set()
+            for manifest in manifests:
+                if manifest.seal is not None and manifest.names & mine:
+                    found.append(self._build(name, made, manifest, manifest.seal))
         return found if len(found) >= len(manifests) else []
 
     def _build(self, name: str, rule: ImageRule, manifest: Manifest, seal: Stamp) -> Build:

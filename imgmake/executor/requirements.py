@@ -15,24 +15,29 @@ if TYPE_CHECKING:
     from imgmake.attest.results import Result
 
 
-def missing(run: Run, rule: PublishRule, subject: Remote) -> tuple[str, ...]:
-    """What ``requires=`` of a rule asks of an image in a registry and is not there, a line each.
+class Requirements:
+    """Knows which results a registry holds about an image."""
 
-    A result counts when it is about this digest, or for an index about each of its manifests, has the content that
-    its own digest says, and is no older than ``max_age`` of the check of its name here; a scan is good for a day
-    unless said. Who wrote it is not known: that is what signatures are for. Raises RegistryError.
-    """
-    if not rule.requires:
-        return ()
-    held = _Held(run, subject)
-    lines = [held.lack(name, _max_age(run, rule, name)) for name in rule.requires]
-    return tuple(line for line in lines if line)
+    def __init__(self, run: Run) -> None:
+        self._run = run
 
+    def missing(self, rule: PublishRule, subject: Remote) -> tuple[str, ...]:
+        """What ``requires=`` of a rule asks of an image in a registry and is not there, a line each.
 
-def _max_age(run: Run, rule: PublishRule, name: str) -> float | None:
-    full = name.removeprefix("//") if name.startswith("//") else join(rule.base, name)
-    found = run.makers.get(full) or run.makers.get(name)
-    return found.max_age if isinstance(found, CheckRule) else None
+        A result counts when it is about this digest, or for an index about each of its manifests, has the content
+        that its own digest says, and is no older than ``max_age`` of the check of its name here; a scan is good for
+        a day unless said. Who wrote it is not known: that is what signatures are for. Raises RegistryError.
+        """
+        if not rule.requires:
+            return ()
+        held = _Held(self._run, subject)
+        lines = [held.lack(name, self._max_age(rule, name)) for name in rule.requires]
+        return tuple(line for line in lines if line)
+
+    def _max_age(self, rule: PublishRule, name: str) -> float | None:
+        makers, full = self._run.makers, name.removeprefix("//")
+        found = makers.get(full if full != name else join(rule.base, name)) or makers.get(name)
+        return found.max_age if isinstance(found, CheckRule) else None
 
 
 class _Held:

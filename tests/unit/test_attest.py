@@ -37,8 +37,8 @@ SCAN = Finding(
     "0.87.0",
     "2 low",
     {
-        "uri": "pkg:github/anchore/grype",
-        "database": {"version": "5", "updated": "2023-11-14T00:00:00Z"},
+        "severities": {"LOW": 1},
+        "database": {"schema": "5", "built": "2023-11-14T00:00:00Z"},
         "vulnerabilities": [{"id": "CVE-2023-1", "severity": "low", "package": "zlib", "fixed": ""}],
     },
 )
@@ -95,6 +95,7 @@ def test_a_scan_that_knows_its_database_is_a_scan() -> None:
             }
         ],
     }
+    assert told["predicate"]["imgmake_check"]["tools"][0]["details"] == {"severities": {"LOW": 1}}
     assert told["predicate"]["metadata"] == {
         "scanStartedOn": "2023-11-14T22:13:15Z",
         "scanFinishedOn": "2023-11-14T22:13:20Z",

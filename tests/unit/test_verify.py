@@ -15,7 +15,7 @@ from imgmake.attest.results import Examined, write_result
 from imgmake.attest.statements import subjects
 from imgmake.attest.verification import Verification
 from imgmake.errors import RegistryError
-from imgmake.executor.requirements import missing
+from imgmake.executor.requirements import Requirements
 from imgmake.executor.verifying import examine
 from imgmake.model import PublishRule
 from imgmake.ports import Artifact, Evidence, Finding, Image, Referrer, Remote
@@ -221,14 +221,14 @@ PROMOTE = 'publish("promote", image="registry.example.com/shop:1.2", to="prod.ex
 
 
 def lines(tmp_path: Path, requires: str, remote: Remote, registry: FakeRegistry, checks: str = "") -> tuple[str, ...]:
-    """What `missing` says to a Pipefile with this `requires=`."""
+    """What `Requirements` say to a Pipefile with this `requires=`."""
     repo = Repo(tmp_path).pipefile(f"{checks}\n{PROMOTE} requires={requires})")
     repo.registry = registry
     repo.clock.time = NOW
     with repo.session(read_only=True) as (session, _):
         rule = session.run.node("promote").rule
         assert isinstance(rule, PublishRule)
-        return missing(session.run, rule, remote)
+        return Requirements(session.run).missing(rule, remote)
 
 
 REQUIRED = '["image-tests", "scan"]'
