@@ -113,15 +113,15 @@ class Attesting:
 
     def _evidence(self, rule: PublishRule) -> Iterator[Evidence]:
         """What the passes that count now showed, and the newest SBOM that a file rule made of these images."""
-        for name in self.checks(rule):
+        contents = {name for one in self._local(rule) for name in one.names}
+        for name in (*self.checks(rule), *self._documenting(rule)):
             fields = self._run.passes.get(name)
-            wanted = digest_of(fields) if fields is not None else ""
-            found = (each for each in self._run.world.state.evidence(name) if each.inputs == wanted)
-            yield from list(found)[:1]
-        for name in self._documenting(rule):
-            contents = {name for one in self._local(rule) for name in one.names}
-            found = (each for each in self._run.world.state.evidence(name) if contents & set(each.images))
-            yield from list(found)[:1]
+            wanted = digest_of(fields) if fields is not None else None
+            for each in self._run.world.state.evidence(name):
+                # Ahead of time a check is not judged yet: if it is stale it will run, and all of this be asked anew.
+                if each.inputs == wanted if wanted is not None else contents & set(each.images):
+                    yield each
+                    break
 
     def _documenting(self, rule: PublishRule) -> Iterator[str]:
         """File rules that read an image of the rule: what they found of it is as good as a check's."""

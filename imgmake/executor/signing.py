@@ -22,11 +22,14 @@ def ready(run: Run, rule: PublishRule) -> None:
     if not rule.sign:
         return
     world = run.world
-    code, _, _ = world.shell.capture([COSIGN, "version"], cwd=world.sources.root, env=world.environ)
+    try:
+        code, _, _ = world.shell.capture([COSIGN, "version"], cwd=world.sources.root, env=world.environ)
+    except CommandFailed as error:
+        code = error.code
     if code:
         raise CommandFailed(
             f"{rule.target!r} asks for signatures, and {COSIGN} cannot be run",
-            code=127,
+            code=code,
             place=rule.place,
             hint="install cosign (https://docs.sigstore.dev), or take sign=True away",
         )

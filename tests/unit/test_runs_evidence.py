@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from imgmake import stamp
+from imgmake.attest.statements import seconds
 from imgmake.ports import Evidence
 from tests.unit.runs import Repo
 
@@ -61,3 +64,178 @@ def test_a_check_that_fails_shows_nothing(repo: Repo) -> None:
 def test_a_file_that_examines_nothing_keeps_nothing(repo: Repo) -> None:
     repo.pipefile('file("out", sh("echo 1 > out"))').run("out")
     assert kept(repo, "out") == []
+
+
+# --- published ------------------------------------------------------------------------------------------------
+
+TO = "registry.example.com/app"
+PUBLISH = f"""
+KEY = var("KEY", default="hunter2", secret=True)
+check("lint", sh("true"), "Dockerfile")
+app = image("app", "lint", tags=f"shop/app:{{BUILD_ID}}", build_args={{"PROXY": "http://alice:swordfish@proxy/"}})
+check("smoke", sh("echo $KEY", IMAGE=app), "tests.yaml")
+check("scan", sh("true", IMAGE=app), max_age="1d")
+publish("publish", image=app, to={TO!r}, tags=BUILD_ID)
+"""
+
+
+@pytest.fixture
+def shop(repo: Repo) -> Repo:
+    repo.write(Dockerfile="FROM debian:12\nARG PROXY\nCOPY src /src\nRUN echo $PROXY\n")
+    assert repo.engine is not None
+    repo.engine.tag(repo.engine.commit_image(layers=["sha256:debian"]).id, "debian:12")
+    return repo.pipefile(PUBLISH)
+
+
+def published(repo: Repo, to: str = TO) -> str:
+    (digest,) = {held.digest for name, held in repo.registry.remotes.items() if name.startswith(f"{to}:")}
+    return digest
+
+
+def told(repo: Repo, kind: str, to: str = TO) -> list[dict[str, Any]]:
+    """Statements of one predicate type beside what was published."""
+    found = repo.registry.attached[f"{to}@{published(repo, to)}"].values()
+    statements = [json.loads(each.data) for each in found if each.artifact_type == "application/vnd.in-toto+json"]
+    return [each for each in statements if kind in each["predicateType"]]
+
+
+def test_what_is_published_goes_with_its_results_and_where_it_comes_from(shop: Repo) -> None:
+    assert shop.run("publish").failed == []
+    assert sorted(each["predicate"]["passedTests"][0] for each in told(shop, "test-result")) == [
+        "lint",
+        "scan",
+        "smoke",
+    ]
+    (provenance,) = told(shop, "slsa")
+    assert provenance["subject"] == [{"name": TO, "digest": {"sha256": published(shop).removeprefix("sha256:")}}]
+    definition = provenance["predicate"]["buildDefinition"]
+    assert definition["externalParameters"]["targets"][0]["target"] == "app"
+    assert [each["name"] for each in definition["resolvedDependencies"]] == ["source", "debian:12"]
+    assert definition["internalParameters"]["dirty"] is False
+    inputs = definition["internalParameters"]["images"][0]["inputs"]
+    assert ("file", "src/a") in {(each["kind"], each.get("name")) for each in inputs}
+
+
+def test_all_of_it_is_there_before_any_tag_is_set(shop: Repo) -> None:
+    shop.run("publish")
+    kinds = [event[0] for event in shop.registry.log if event[0] in ("send", "attach", "set_tag")]
+    assert kinds == ["send", "attach", "attach", "attach", "attach", "set_tag"]
+
+
+def test_nothing_that_is_pushed_holds_a_secret_a_name_or_a_path_of_the_machine(shop: Repo) -> None:
+    shop.environ |= {"KEY": "correct-horse", "USER": "alice", "HOME": "/home/alice"}
+    shop.git.answers["url"] = "https://alice:swordfish@example.com/shop.git"
+    shop.put("tests.yaml", "cases: [2]\n").run("publish")
+    data = b"".join(each.data for found in shop.registry.attached.values() for each in found.values())
+    planted = [b"correct-horse", b"hunter2", b"swordfish", b"alice", str(shop.path).encode(), b"/home"]
+    assert data
+    assert [word for word in planted if word in data] == []
+
+
+def test_evidence_of_days_ago_goes_along_when_nothing_ran_since(shop: Repo) -> None:
+    shop.run("smoke", "lint")
+    shop.clock.tick(5 * 86400)
+    ran = shop.run("publish")
+    assert ran.ran == ["publish", "scan"]
+    assert sorted(each["predicate"]["passedTests"][0] for each in told(shop, "test-result")) == [
+        "lint",
+        "scan",
+        "smoke",
+    ]
+
+
+def test_going_back_takes_the_evidence_of_then(shop: Repo) -> None:
+    shop.run("smoke")
+    first = shop.clock.now()
+    shop.put("src/a", "2").run("smoke")
+    shop.put("src/a", "1").run("publish")
+    (smoke,) = [each for each in told(shop, "test-result") if each["predicate"]["passedTests"] == ["smoke"]]
+    assert seconds(smoke["predicate"]["imgmake_check"]["finishedOn"]) < first
+
+
+def test_evidence_can_be_left_out(shop: Repo) -> None:
+    shop.pipefile(PUBLISH.replace("tags=BUILD_ID)", "tags=BUILD_ID, evidence=False)")).run("publish")
+    assert published(shop)
+    assert not any(shop.registry.attached.values())
+
+
+def test_a_newer_scan_is_pushed_though_no_tag_changes_and_nothing_else_is(shop: Repo) -> None:
+    shop.run("publish")
+    shop.clock.tick(2 * 86400)
+    shop.registry.log.clear()
+    ran = shop.run("publish")
+    assert ran.ran == ["publish", "scan"]
+    assert ran.reasons("publish") == ["newer result of scan"]
+    assert len([each for each in told(shop, "test-result") if each["predicate"]["passedTests"] == ["scan"]]) == 2
+    assert {event[0] for event in shop.registry.log} & {"send", "set_tag", "copy"} == set()
+    shop.registry.log.clear()
+    assert shop.run("publish").ran == []
+    assert [event[0] for event in shop.registry.log].count("referrers") == 1
+
+
+def test_a_scan_that_ran_by_itself_is_pushed_by_the_next_publish(shop: Repo) -> None:
+    shop.run("publish")
+    shop.clock.tick(2 * 86400)
+    shop.run("scan")
+    ran = shop.run("publish")
+    assert (ran.ran, ran.reasons("publish")) == (["publish"], ["newer result of scan"])
+
+
+def test_a_rule_without_an_aging_check_asks_nothing_more(shop: Repo) -> None:
+    shop.pipefile(PUBLISH.replace(', max_age="1d"', ', "tests.yaml"')).run("publish")
+    shop.registry.log.clear()
+    assert shop.run("publish").ran == []
+    assert "referrers" not in {event[0] for event in shop.registry.log}
+
+
+def test_every_registry_is_told_the_same(shop: Repo) -> None:
+    shop.pipefile(PUBLISH.replace(f"to={TO!r}", f'to=[{TO!r}, "other.example.com/app"]')).run("publish")
+    one, two = (shop.registry.attached[f"{to}@{published(shop)}"] for to in (TO, "other.example.com/app"))
+    assert one
+    assert one == two
+
+
+# --- signed ---------------------------------------------------------------------------------------------------
+
+
+def cosign(repo: Repo, text: str) -> Path:
+    """A stand-in for cosign on PATH, which writes down what it is asked."""
+    program = repo.path.parent / "bin" / "cosign"
+    program.parent.mkdir(exist_ok=True)
+    log = program.with_name("log")
+    program.write_text(f'#!/bin/sh\necho "$*" >> {log}\n{text}\n')
+    program.chmod(0o755)
+    repo.environ["PATH"] = f"{program.parent}:{repo.environ['PATH']}"
+    return log
+
+
+@pytest.fixture
+def signing(shop: Repo) -> Repo:
+    return shop.pipefile(PUBLISH.replace("tags=BUILD_ID)", "tags=BUILD_ID, sign=True)"))
+
+
+def test_the_image_and_all_beside_it_are_signed_by_digest_before_the_tag(signing: Repo) -> None:
+    log = cosign(signing, "")
+    assert signing.run("publish").failed == []
+    version, sign = log.read_text().splitlines()
+    names = [
+        f"{TO}@{published(signing)}",
+        *(f"{TO}@{name}" for name in signing.registry.attached[f"{TO}@{published(signing)}"]),
+    ]
+    assert version == "version"
+    assert sign.split() == ["sign", "--yes", *names]
+
+
+def test_without_a_signature_there_is_no_tag(signing: Repo) -> None:
+    cosign(signing, 'test "$1" = version')
+    ran = signing.run("publish")
+    assert ran.failed == ["publish"]
+    assert "cosign failed with exit code 1; no tag was written" in ran.error_of("publish")
+    assert not [name for name in signing.registry.remotes if name.startswith(f"{TO}:")]
+
+
+def test_without_cosign_nothing_is_sent(signing: Repo) -> None:
+    ran = signing.run("publish")
+    assert ran.failed == ["publish"]
+    assert "asks for signatures, and cosign cannot be run" in ran.error_of("publish")
+    assert not signing.registry.remotes
