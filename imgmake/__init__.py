@@ -13,7 +13,7 @@ default("all")
 
 TYPE_CHECKING = False  # what `typing` says too, whose import would take longer than all else here
 if TYPE_CHECKING:
-    from imgmake.commands import extract, lint, run, sh, structure_test, tag
+    from imgmake.commands import extract, lint, run, sbom, scan, sh, structure_test, tag
     from imgmake.declare import (
         BUILD_DATE,
         BUILD_ID,
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         BUILD_TIME_RFC_3339,
         BUILD_TIME_UTC,
         FINGERPRINT,
+        SOURCE_DATE_EPOCH,
         VCS_BRANCH,
         VCS_DESCRIBE,
         VCS_REF,
@@ -50,6 +51,7 @@ __all__ = [
     "BUILD_TIME_UTC",
     "FINGERPRINT",
     "PLATFORM",
+    "SOURCE_DATE_EPOCH",
     "VCS_BRANCH",
     "VCS_DESCRIBE",
     "VCS_REF",
@@ -66,6 +68,8 @@ __all__ = [
     "phony",
     "publish",
     "run",
+    "sbom",
+    "scan",
     "semver",
     "sh",
     "structure_test",

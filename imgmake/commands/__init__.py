@@ -7,6 +7,8 @@ from imgmake.commands.extract import Extract, extract
 from imgmake.commands.lint import Lint, lint
 from imgmake.commands.python import Context, Python, python
 from imgmake.commands.run import Run, run
+from imgmake.commands.sbom import Sbom, sbom
+from imgmake.commands.scan import Scan, scan
 from imgmake.commands.sh import Sh, sh
 from imgmake.commands.structure_test import StructureTest, structure_test
 from imgmake.commands.tag import Tag, tag
@@ -18,6 +20,8 @@ __all__ = [
     "Lint",
     "Python",
     "Run",
+    "Sbom",
+    "Scan",
     "Sh",
     "StructureTest",
     "Tag",
@@ -25,6 +29,8 @@ __all__ = [
     "lint",
     "python",
     "run",
+    "sbom",
+    "scan",
     "sh",
     "structure_test",
     "tag",

@@ -7,7 +7,6 @@ might be given another image under the same tag; every such tool reads what ``do
 from __future__ import annotations
 
 import os
-import posixpath
 import shlex
 import tempfile
 from collections.abc import Iterator
@@ -72,11 +71,6 @@ def repository(image: Any, view: View) -> str:
     text = text.partition("@")[0]
     head, colon, _ = text.rpartition(":")
     return view.expand(head if colon and "/" not in text[len(head) :] else text)
-
-
-def relative(path: str, view: View) -> str:
-    """A path as a file rule of this Pipefile, and the printed line, name it."""
-    return posixpath.normpath(view.expand(path))
 
 
 @contextmanager

@@ -180,10 +180,11 @@ def finish(job: Job, code: int, what: str, hint: str = "") -> None:
         return
     if job.cancel.stopped:
         raise Interrupted(f"{what} was stopped")
-    raise CommandFailed(f"{what} failed with exit code {code}{_signal(code)}", code=code, hint=hint)
+    raise CommandFailed(f"{what} failed with exit code {code}{signal_name(code)}", code=code, hint=hint)
 
 
-def _signal(code: int) -> str:
+def signal_name(code: int) -> str:
+    """`` (SIGKILL)`` for the exit code of a process that a signal ended, else nothing."""
     import signal
 
     try:

@@ -20,7 +20,8 @@ VOCABULARY: Mapping[str, object] = {
     "ARCH": "",
     "PLATFORM": "",
     **{name: getattr(declare, name) for name in declare.__all__},
-    **{name: getattr(commands, name) for name in ("extract", "lint", "run", "sh", "structure_test", "tag")},
+    **{name: getattr(commands, name) for name in ("extract", "lint", "run", "sbom", "scan", "sh")},
+    **{name: getattr(commands, name) for name in ("structure_test", "tag")},
 }
 _MOST_CALLERS = 5
 _UNEXPECTED = re.compile(r"(?:\w+\.)*(\w+)\(\) got an unexpected keyword argument '(\w+)'")

@@ -29,7 +29,7 @@ def repository(tmp_path: Path) -> Repository:
 
 def test_the_front_door_offers_the_words_of_a_pipefile_and_no_more() -> None:
     kinds = {"file", "phony", "check", "image", "publish"}
-    commands = {"sh", "run", "lint", "structure_test", "extract", "tag"}
+    commands = {"sh", "run", "lint", "structure_test", "scan", "sbom", "extract", "tag"}
     helpers = {"semver", "var", "default", "include", "glob", "ARCH", "PLATFORM"}
     assert set(imgmake.__all__) == kinds | commands | helpers | set(imgmake.variables.LATE)
     assert sorted(imgmake.__all__) == imgmake.__all__
@@ -280,7 +280,7 @@ def test_an_include_that_finds_nothing_is_told(repository: Repository, pattern: 
     [
         ("iamge('x')", "Pipefile.py:2: NameError: name 'iamge' is not defined\n  did you mean image?"),
         ("x = lne", "Pipefile.py:2: NameError: name 'lne' is not defined\n  did you mean len?"),
-        ("import imgmake\nimgmake.scan", "Pipefile.py:3: AttributeError: module 'imgmake' has no attribute 'scan'"),
+        ("import imgmake\nimgmake.build", "Pipefile.py:3: AttributeError: module 'imgmake' has no attribute 'build'"),
         ("''.uper()", "Pipefile.py:2: AttributeError: 'str' object has no attribute 'uper'\n  did you mean 'upper'?"),
         ("1 / 0", "Pipefile.py:2: ZeroDivisionError: division by zero"),
         ("raise KeyError", "Pipefile.py:2: KeyError"),
@@ -292,7 +292,7 @@ def test_an_include_that_finds_nothing_is_told(repository: Repository, pattern: 
         ("run('a b')", "Pipefile.py:2: run: "),
         ("import yamll", "Pipefile.py:2: ModuleNotFoundError: No module named 'yamll'\n  install it beside imgmake"),
         ("import sys\nsys.exit('why')", "Pipefile.py:3: the Pipefile ended the program: why"),
-        ("import imgmake.scan", "Pipefile.py:2: ModuleNotFoundError: No module named 'imgmake.scan'"),
+        ("import imgmake.builds", "Pipefile.py:2: ModuleNotFoundError: No module named 'imgmake.builds'"),
         (
             "@image('x')\ndef f(): pass",
             "Pipefile.py:2: TypeError: 'ImageRule' object is not callable\n  image takes no",

@@ -1,10 +1,10 @@
-"""grype's command line and its JSON report (https://github.com/anchore/grype, versions 0.60 and later)."""
+"""grype's command line and its JSON report (https://github.com/anchore/grype, 0.64 and later)."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from imgmake.commands.scanners.model import (
     Files,
@@ -27,10 +27,9 @@ class Grype(Scanner):
     name = "grype"
     url = "https://github.com/anchore/grype"
     cache = "GRYPE_DB_CACHE_DIR"
-    prefix = "GRYPE_"
     kept = re.compile(r"GRYPE_(?:DB_\w+|LOG_\w+)")
-    finished = frozenset({0, 2})  # 2: above `fail-on-severity` of the user's own configuration; the report is whole
-    settings: Mapping[str, str] = {"GRYPE_CHECK_FOR_APP_UPDATE": "false"}
+    finished = frozenset({0, 2})  # 2: above the threshold of the user's own configuration; the report is whole
+    settings: ClassVar[Mapping[str, str]] = {"GRYPE_CHECK_FOR_APP_UPDATE": "false"}
 
     def scan(self, files: Files, options: Sequence[str]) -> list[list[str]]:
         sarif = ["-o", f"sarif={files.sarif}"] if files.sarif else []
@@ -42,7 +41,7 @@ class Grype(Scanner):
         descriptor = mapping(document.get("descriptor"), "descriptor")
         if descriptor.get("name") != self.name:
             raise Malformed(f"wrote a report in an unknown form: descriptor.name is {descriptor.get('name')!r}")
-        # Since 0.88 the database's status is one level deeper, beside its providers.
+        # Since 0.90 the database's status is one level deeper, beside its providers.
         database = mapping(descriptor.get("db") or {}, "descriptor.db")
         status = mapping(database.get("status") or database, "descriptor.db.status")
         if status.get("error") or status.get("valid") is False:

@@ -1,13 +1,14 @@
-"""What every scanner's report comes to: vulnerabilities in one form, whoever found them. Reads no file."""
+"""What scanners have in common: how they are called, and vulnerabilities in one form. Starts none, reads no file."""
 
 from __future__ import annotations
 
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 # In rising order; a scanner that knows no severity for a vulnerability says UNKNOWN.
 LEVELS = ("NEGLIGIBLE", "LOW", "MEDIUM", "HIGH", "CRITICAL")
@@ -50,50 +51,50 @@ class Report:
     notes: tuple[str, ...] = ()
 
 
-class Files(Protocol):
-    """Names of the files of one scan, in the folder where the scanner runs."""
+class Files(NamedTuple):
+    """Names of the files of one scan, as the scanner is given them."""
 
     archive: str
     json: str
-    sarif: str | None
-    config: str | None
+    sarif: str | None = None
+    config: str | None = None
 
 
-@dataclass(frozen=True)
-class Scanner:
-    """How one scanner is called; the subclasses know their tool's flags and report.
+class Scanner(ABC):
+    """How one scanner is called and understood.
 
     cache:    the environment variable that says where its database is.
-    kept:     which of its environment variables reach it: where its database is, and how to get there. All others
-              could change the verdict without being part of the rule.
+    kept:     which of its own environment variables reach it: those that say where its database comes from. All
+              others could change the verdict, and are no part of the rule.
+    settings: variables that it gets in any case.
     finished: exit codes with which a scan has come to its end.
     """
 
     name: ClassVar[str]
     url: ClassVar[str]
     cache: ClassVar[str]
-    prefix: ClassVar[str]
     kept: ClassVar[re.Pattern[str]]
-    finished: ClassVar[frozenset[int]] = frozenset({0})
     settings: ClassVar[Mapping[str, str]] = {}
-    variables: Mapping[str, str] = field(default_factory=dict)
+    finished: ClassVar[frozenset[int]] = frozenset({0})
 
+    @abstractmethod
     def scan(self, files: Files, options: Sequence[str]) -> list[list[str]]:
         """The arguments of each process, one after the other."""
-        raise NotImplementedError
+
+    @abstractmethod
+    def parse(self, report: bytes, about: bytes) -> Report:
+        """Read its JSON report, and what it told `about` itself; raises Malformed."""
 
     def about(self) -> list[str]:
         """Arguments that make it tell, as JSON, what its report leaves out of its version and database; or none."""
         return []
 
-    def parse(self, report: bytes, about: bytes) -> Report:
-        """Read its JSON report; raises Malformed."""
-        raise NotImplementedError
-
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
-        """The environment that it gets."""
-        left = {n: v for n, v in environ.items() if not n.startswith(self.prefix) or self.kept.fullmatch(n)}
-        return {**left, **self.settings}
+        """The environment without what could change the verdict."""
+        prefix = f"{self.name.upper()}_"
+        return {n: v for n, v in environ.items() if not n.startswith(prefix) or self.kept.fullmatch(n)} | {
+            **self.settings
+        }
 
 
 # --- reading JSON that may be anything ------------------------------------------------------------------------

@@ -1,9 +1,9 @@
-"""trivy's command line and its JSON report (https://github.com/aquasecurity/trivy, versions 0.37 and later)."""
+"""trivy's command line and its JSON report (https://github.com/aquasecurity/trivy, 0.42 and later)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from imgmake.commands.scanners.model import (
@@ -33,9 +33,7 @@ class Trivy(Scanner):
     name = "trivy"
     url = "https://github.com/aquasecurity/trivy"
     cache = "TRIVY_CACHE_DIR"
-    prefix = "TRIVY_"
     kept = re.compile(f"{_WHERE}|{_WHO}")
-    settings: Mapping[str, str] = {}
 
     def scan(self, files: Files, options: Sequence[str]) -> list[list[str]]:
         config = ["--config", files.config] if files.config else []
