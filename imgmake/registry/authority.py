@@ -10,10 +10,11 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
+from urllib.parse import quote, quote_plus
 
 from imgmake.errors import RegistryError
 from imgmake.registry.credentials import Credential, Credentials
-from imgmake.registry.faults import Place, login, said_by
+from imgmake.registry.faults import Place, clean, login, said_by
 from imgmake.registry.manifests import decode
 
 _PART = re.compile(r'([A-Za-z_][\w-]*)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))|([A-Za-z][\w-]*)')
@@ -79,9 +80,10 @@ class Authority:
 
     def mask(self, text: str) -> str:
         """A registry's own words, in case they repeat what it was sent."""
-        for secret in self._secrets:
-            text = text.replace(secret, _HIDDEN)
-        return text
+        for secret in sorted(self._secrets, key=len, reverse=True):
+            for spelling in (secret, quote(secret, safe=""), quote_plus(secret)):
+                text = text.replace(spelling, _HIDDEN)
+        return clean(text)
 
     def answer(self, place: Place, header: str, secure: bool, fetch: Callable[[TokenRequest], Answered]) -> bool:
         """Meet a challenge; False when nothing can be said to it.
@@ -125,7 +127,11 @@ class Authority:
     ) -> str:
         realm = challenge.parameters.get("realm", "")
         if not realm.startswith(("https://",) if secure else ("https://", "http://")):
-            raise RegistryError(f"{place}: its token service {realm!r} is not to be trusted with a password: no https")
+            # The address is not shown: its user-info and query may be secrets.
+            raise RegistryError(
+                f"{place}: its token service is not to be trusted with a password: no https",
+                hint="whoever runs the registry must mend this",
+            )
         # What was asked before is asked again: a push first reads, and a token for less would be refused later.
         scopes = tuple(dict.fromkeys((*self._scopes.get(place, ()), *challenge.scopes)))
         answered = fetch(_request(realm, challenge.parameters.get("service", ""), scopes, credential))

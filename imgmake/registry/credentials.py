@@ -20,6 +20,7 @@ from imgmake.references import DEFAULT_DOMAIN
 
 _HUB_KEY = "https://index.docker.io/v1/"  # under which docker stores the credentials of docker.io
 _TOKEN_USER = "<token>"  # noqa: S105 - the name that a helper gives to an identity token
+_NOT_FOUND = {126, 127}  # of a shell
 _NONE_STORED = "credentials not found"
 
 
@@ -114,7 +115,7 @@ class Credentials:
         argv = ["/bin/sh", "-c", script, "sh", program, key]
         code, stdout, stderr = self._shell.capture(argv, cwd=Path("/"), env=self._environ)
         if code:
-            return self._nobody(program, key, f"{stdout}\n{stderr}")
+            return self._nobody(program, key, code, f"{stdout}\n{stderr}")
         try:
             answer = json.loads(stdout)
             user, secret = str(answer["Username"]), str(answer["Secret"])
@@ -122,16 +123,17 @@ class Credentials:
             raise self._helper_failed(program, key, "its answer is no credential") from None
         return Credential(identity=secret) if user == _TOKEN_USER else Credential(user, secret)
 
-    def _nobody(self, program: str, key: str, said: str) -> Credential:
+    def _nobody(self, program: str, key: str, code: int, said: str) -> Credential:
         if _NONE_STORED in said:
             return NOBODY
-        lines = [line.strip() for line in said.splitlines() if line.strip()]
-        raise self._helper_failed(program, key, lines[-1] if lines else "it said nothing")
+        why = "it is not installed" if code in _NOT_FOUND else f"it ended with {code}"
+        raise self._helper_failed(program, key, why)
 
     def _helper_failed(self, program: str, key: str, why: str) -> RegistryError:
+        """What a helper wrote is never shown: it may be the very secret."""
         return RegistryError(
             f"{program} gave no credentials for {_host(key)}: {why}",
-            hint=f"{self.path} names it: mend it, or log in anew",
+            hint=f"{self.path} names it; to see what it says: echo {key} | {program} get",
         )
 
 

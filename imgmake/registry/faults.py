@@ -27,8 +27,18 @@ _WORDS = {
 }
 _SHOWN = 300  # characters of a registry's own words
 _FINAL = (ConnectionRefusedError, ssl.SSLCertVerificationError)
-_NOWHERE = {"InvalidProxyURL", "InvalidSchema", "InvalidURL", "LocationParseError", "MissingSchema", "TooManyRedirects"}
+_NOWHERE = "sends us to an address that leads nowhere"
+_NOWHERE_HINT = "is it a registry, and the proxy right? HTTPS_PROXY and NO_PROXY name it"
+_WRONG_ADDRESS = {
+    "InvalidProxyURL",
+    "InvalidSchema",
+    "InvalidURL",
+    "LocationParseError",
+    "MissingSchema",
+    "TooManyRedirects",
+}
 _USER_INFO = re.compile(r"//[^/@\s\"'<>]*@")
+_LOGIN = re.compile(r"(?i)\b(basic|bearer) [a-z0-9+/=._~-]{8,}")
 _QUERY = re.compile(r"""(\w+://[^\s?"'<>]*)\?[^\s"'<>]*""")
 
 
@@ -42,10 +52,9 @@ class Place(NamedTuple):
         return f"{self.registry}/{self.repository}"
 
 
-def refused(place: Place, doing: str, status: int, body: bytes) -> RegistryError:
-    """The error for an answer that was not hoped for."""
+def refused(place: Place, doing: str, status: int, said: str) -> RegistryError:
+    """The error for an answer that was not hoped for; `said` are the registry's words, without secrets."""
     cause = _WORDS.get(status) or ("the registry failed" if status >= 500 else "an unexpected answer")
-    said = said_by(body)
     detail = f" ({said})" if said else ""
     return RegistryError(f"{place}: {doing}: {status}, {cause}{detail}", hint=_hint(place, status))
 
@@ -57,17 +66,18 @@ def said_by(body: bytes) -> str:
         parts = [": ".join(str(one[key]) for key in ("code", "message") if one.get(key)) for one in errors]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return ""
-    return clean("; ".join(part for part in parts if part))[:_SHOWN]
+    return "; ".join(part for part in parts if part)
 
 
 def clean(text: str) -> str:
-    """Another's words, fit to be shown: in URLs neither user-info nor query, and no control characters.
+    """Another's words, fit to be shown: no login, in URLs neither user-info nor query, no control characters.
 
     >>> clean("see https://ada:secret@reg.example/v2/?token=x now")
     'see https://***@reg.example/v2/?*** now'
     """
     text = "".join(c if c.isprintable() else " " for c in text)
-    return _QUERY.sub(r"\1?***", _USER_INFO.sub("//***@", text))
+    text = _LOGIN.sub(r"\1 ***", text)
+    return _QUERY.sub(r"\1?***", _USER_INFO.sub("//***@", text))[:_SHOWN]
 
 
 def is_absence(headers: Mapping[str, str], body: bytes) -> bool:
@@ -94,10 +104,16 @@ def login(registry: str) -> str:
 
 def unreachable(place: Place, doing: str, error: BaseException) -> RegistryError:
     """The error for a registry, or a place that it sent us to, that did not answer."""
-    host = _host(error) or place.registry
+    through_proxy = any(type(one).__name__ == "ProxyError" for one in _chain(error))
+    host = "the proxy" if through_proxy else _host(error) or place.registry
     return RegistryError(
         f"{place}: {doing}: {host} does not answer: {cause(error)}", hint=_reach_hint(place, host, error)
     )
+
+
+def nowhere(place: Place, doing: str) -> RegistryError:
+    """The error for an address that is none: a registry, or something in between, made it up."""
+    return RegistryError(f"{place}: {doing}: {place.registry} {_NOWHERE}", hint=_NOWHERE_HINT)
 
 
 def _host(error: BaseException) -> str:
@@ -127,7 +143,7 @@ def _no_tls(error: BaseException) -> bool:
 
 def _is_nonsense(error: BaseException) -> bool:
     """An address that is none, a circle of redirects; by name, for requests is not loaded where nothing is asked."""
-    return type(error).__name__ in _NOWHERE
+    return type(error).__name__ in _WRONG_ADDRESS
 
 
 def _reach_hint(place: Place, host: str, error: BaseException) -> str:
@@ -139,7 +155,7 @@ def _reach_hint(place: Place, host: str, error: BaseException) -> str:
         wanted = f'"insecure-registries": ["{host}"]'
         return f"passwords would be read on the way; to allow it anyway, put {wanted} into /etc/docker/daemon.json"
     if any(map(_is_nonsense, chain)):
-        return "is it a registry, and the proxy right? HTTPS_PROXY and NO_PROXY name it"
+        return _NOWHERE_HINT
     return "is the name right, and the registry running? A proxy is taken from HTTPS_PROXY and NO_PROXY"
 
 
@@ -154,7 +170,7 @@ def _cause(error: BaseException) -> str:
     if _no_tls(error):
         return "it speaks plain HTTP, not HTTPS"
     if _is_nonsense(error):
-        return "it sends us to an address that leads nowhere"
+        return f"it {_NOWHERE}"
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, OSError) and isinstance(error.strerror, str):

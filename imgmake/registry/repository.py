@@ -15,7 +15,6 @@ from urllib.parse import quote, urlencode, urljoin
 
 from imgmake.errors import RegistryError, TagMoved
 from imgmake.ports import Cancel
-from imgmake.registry import faults
 from imgmake.registry.faults import Place, is_absence
 from imgmake.registry.manifests import (
     ACCEPTED,
@@ -82,7 +81,7 @@ class Repository:
 
     def _check(self, call: Call, manifest: Manifest, reply: Reply, version: str) -> None:
         if manifest.media_type not in ACCEPTED:
-            kind = manifest.media_type or "something without a type"
+            kind = self._transport.shown(manifest.media_type) or "something without a type"
             raise RegistryError(f"{self}: {call.doing}: it is {kind}, which is no image", hint="push it anew")
         promised = version if ":" in version else reply.headers.get(_DIGEST_HEADER, manifest.digest)
         if not matches(promised, manifest.data):
@@ -175,7 +174,7 @@ class Repository:
     def moved(self, tag: str, held: str | None, expected: str | None) -> TagMoved:
         """The error for a tag that somebody else wrote meanwhile."""
         return TagMoved(
-            f"{self}:{tag} holds {held or 'nothing'} now, and not {expected or 'nothing'}",
+            f"{self}:{tag} holds {self._transport.shown(held or 'nothing')} now, and not {expected or 'nothing'}",
             hint="another publish moved it meanwhile: run again",
         )
 
@@ -290,7 +289,7 @@ class Repository:
 
     def _is_there(self, page: Reply, doing: str) -> bool:
         if page.status == 404 and not is_absence(page.headers, page.body):
-            raise faults.refused(self.place, doing, page.status, page.body)
+            raise self._transport.refused(self.place, doing, page)
         return page.status != 404
 
     def _pages(self, path: str, doing: str, also: Collection[int]) -> Iterator[Reply]:
@@ -314,11 +313,11 @@ class Repository:
 
     def _expect(self, call: Call, reply: Reply, *statuses: int) -> None:
         if reply.status not in statuses:
-            raise self._transport.refused(self.place, call, reply)
+            raise self._transport.refused(self.place, call.doing, reply)
 
     def _liar(self, what: str, expected: str, found: str) -> RegistryError:
         return RegistryError(
-            f"{self}: {what} is not what its digest says: expected {expected}, found {found}",
+            f"{self}: {what} is not what its digest says: expected {expected}, found {self._transport.shown(found)}",
             hint="its storage, or something between here and there, changes content",
         )
 

@@ -161,6 +161,8 @@ class Transport:
                     raise faults.unreachable(place, doing, error) from None
                 timed_out = faults.is_timeout(error)
                 wait, why = None, faults.cause(error)
+            except ValueError:  # of urllib.parse and of the codec for host names, which requests lets through
+                raise faults.nowhere(place, doing) from None
             else:
                 wait, why = _asked_pause(reply), str(reply.status)
                 passing = reply.passing or reply.status in _TRANSIENT
@@ -174,10 +176,13 @@ class Transport:
         errand.cancel.wait(seconds)
         stop_if(errand.cancel)
 
-    def refused(self, place: Place, call: Call, reply: Reply) -> RegistryError:
+    def refused(self, place: Place, doing: str, reply: Reply) -> RegistryError:
         """The error for an answer that the caller cannot use."""
-        error = faults.refused(place, call.doing, reply.status, reply.body)
-        return RegistryError(self._authority.mask(error.message), hint=error.hint)
+        return faults.refused(place, doing, reply.status, self.shown(faults.said_by(reply.body)))
+
+    def shown(self, text: str) -> str:
+        """What a registry said, without the secrets that it may repeat."""
+        return self._authority.mask(text)
 
 
 def stop_if(cancel: Cancel) -> None:

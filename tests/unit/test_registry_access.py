@@ -119,7 +119,8 @@ def test_a_helper_that_knows_nobody_is_no_error(tmp_path: Path, environ: dict[st
 
 
 @pytest.mark.parametrize(
-    ("script", "said"), [("echo locked >&2; exit 1", "locked"), ("echo hello", "no credential"), (None, "not found")]
+    ("script", "said"),
+    [("echo locked >&2; exit 3", "it ended with 3"), ("echo hello", "no credential"), (None, "it is not installed")],
 )
 def test_a_broken_helper_is_named(script: str | None, said: str, tmp_path: Path, environ: dict[str, str]) -> None:
     if script:
