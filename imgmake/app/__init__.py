@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from imgmake.app.options import Options
 from imgmake.app.session import Session, open_session
@@ -15,9 +16,12 @@ from imgmake.app.verifying import verify
 from imgmake.app.wiring import load
 from imgmake.errors import ImgmakeError, Interrupted, UsageError, raise_all
 from imgmake.executor import Prospect
+from imgmake.executor.publication import Publication
+from imgmake.executor.publishing import refusals
 from imgmake.freshness import duration
 from imgmake.model import Edge, Entry, Explanation, FileRule, Kind, PhonyRule, Removal, Rule, State, Step, Verdict
 from imgmake.ports import Reporter
+from imgmake.tags import TagChange
 
 # --- doing ----------------------------------------------------------------------------------------------------
 
@@ -47,6 +51,7 @@ def build(options: Options, reporter: Reporter) -> int:
 def _pretend(options: Options, session: Session, goals: Sequence[str], reporter: Reporter) -> int:
     prospects = session.executor.prospects(goals, lines=options.dry_run)
     _raise_errors(prospects)
+    raise_all(refusals(p.publication for p in prospects if isinstance(p.publication, Publication)))
     if options.question:
         return 1 if any(prospect.forecast.stale for prospect in prospects) else 0
     for prospect in prospects:
@@ -160,17 +165,37 @@ def _explain(session: Session, name: str, prospects: Mapping[str, object]) -> Ex
     )
 
 
-def plan(options: Options) -> tuple[Step, ...]:
-    """The targets that would run for the goals, in order, each with why and what."""
+class Planned(NamedTuple):
+    """What a run would do: the targets that run, and what becomes of each tag, by publish rule.
+
+    `refused`: what forbids it, an error each; then nothing at all would be published.
+    """
+
+    steps: tuple[Step, ...]
+    tags: tuple[tuple[str, tuple[TagChange, ...]], ...] = ()
+    refused: tuple[ImgmakeError, ...] = ()
+
+
+def plan(options: Options) -> Planned:
+    """The targets that would run for the goals, in order, each with why and what, and the tags that would be set.
+
+    Raises RegistryError when a registry does not tell what its tags hold.
+    """
     with open_session(options, None, read_only=True) as session:
         goals = session.goals(options.goals)
         session.check(goals)
         prospects = session.executor.prospects(goals, lines=True)
         _raise_errors(prospects)
-        return tuple(
-            Step(p.node.id, p.node.rule.kind, p.forecast.judgement.verdict, p.lines, p.forecast.maybe)
-            for p in prospects
-            if p.lines or (p.forecast.stale and not isinstance(p.node.rule, PhonyRule))
+        raise_all(dict.fromkeys(p.publication for p in prospects if isinstance(p.publication, ImgmakeError)))
+        publications = [p.publication for p in prospects if isinstance(p.publication, Publication)]
+        return Planned(
+            tuple(
+                Step(p.node.id, p.node.rule.kind, p.forecast.judgement.verdict, p.lines, p.forecast.maybe)
+                for p in prospects
+                if p.lines or (p.forecast.stale and not isinstance(p.node.rule, PhonyRule))
+            ),
+            tuple((each.node.id, each.changes) for each in publications),
+            tuple(refusals(publications)),
         )
 
 
@@ -204,4 +229,4 @@ def svg(dot: str) -> str:
     return out
 
 
-__all__ = ["Options", "build", "clean", "collect", "edges", "listing", "names", "plan", "svg", "verify", "why"]
+__all__ = ["Options", "Planned", "build", "clean", "collect", "edges", "listing", "names", "plan", "svg", "verify", "why"]

@@ -21,8 +21,8 @@ from imgmake.reporters.errors import render, report_defect
 from imgmake.reporters.style import Paint, is_terminal, wants_color
 
 if TYPE_CHECKING:
-    from imgmake.app import Options
-    from imgmake.model import Edge, Entry, Explanation, Kind, Step
+    from imgmake.app import Options, Planned
+    from imgmake.model import Edge, Entry, Explanation, Kind
     from imgmake.ports import Reporter
     from imgmake.reporters.verified import Verification
 
@@ -37,7 +37,7 @@ class Verbs(Protocol):
     def collect(self, options: Options, agreed: Callable[[], bool], reporter: Reporter) -> int: ...
     def listing(self, options: Options) -> Sequence[Entry]: ...
     def why(self, options: Options, targets: Sequence[str]) -> Sequence[Explanation]: ...
-    def plan(self, options: Options) -> Sequence[Step]: ...
+    def plan(self, options: Options) -> Planned: ...
     def verify(self, options: Options, references: Sequence[str]) -> Sequence[Verification]: ...
     def edges(self, options: Options) -> tuple[Sequence[tuple[str, Kind]], Sequence[Edge]]: ...
     def svg(self, dot: str) -> str: ...
@@ -122,6 +122,8 @@ def perform(request: Request, verbs: Verbs, options: Options, streams: Streams) 
         return _run(request, verbs, options, streams)
     if request.verb == "verify":
         return _verify(request, verbs, options, streams)
+    if request.verb == "plan":
+        return _plan(request, verbs, options, streams)
     streams.say(_answer(request, verbs, options, streams))
     return 0
 
@@ -175,10 +177,20 @@ def _answer(request: Request, verbs: Verbs, options: Options, streams: Streams) 
     if request.verb == "why":
         told = verbs.why(options, options.goals)
         return data.why(told) if request.json else render.why(told, paint)
-    if request.verb == "plan":
-        steps = verbs.plan(options)
-        return data.plan(steps) if request.json else render.plan(steps, paint)
     return _drawing(request, verbs, options)
+
+
+def _plan(request: Request, verbs: Verbs, options: Options, streams: Streams) -> int:
+    """A plan that would be refused is told all the same, with the exit code of the run that it would be."""
+    from imgmake.reporters import data, render, tagtable
+
+    planned = verbs.plan(options)
+    paint = Paint(wants_color(streams.out, options.environ))
+    if request.json:
+        streams.say(data.plan(planned.steps, planned.tags, planned.refused))
+    else:
+        streams.say(render.plan(planned.steps, paint) + tagtable.table(planned.tags, planned.refused, paint))
+    return max((error.exit_code for error in planned.refused), default=0)
 
 
 def _verify(request: Request, verbs: Verbs, options: Options, streams: Streams) -> int:

@@ -64,6 +64,9 @@ Commit = Annotated[
 ]
 StartEngine = Annotated[bool, _option(RUN, "Start, or install, an engine if none answers.", "--start-engine")]
 
+AllowRollback = Annotated[bool, _option(RUN, "Let a published tag move back to an older commit.", "--allow-rollback")]
+AllowDirty = Annotated[bool, _option(RUN, "Publish although files differ from the commit.", "--allow-dirty")]
+
 List = Annotated[bool, _option(ASK, "The targets, and whether each is up to date.", "--list")]
 Why = Annotated[bool, _option(ASK, "Why each TARGET is stale, or is not.", "--why")]
 Plan = Annotated[bool, _option(ASK, "What would run, in order, and why.", "--plan")]
@@ -97,6 +100,8 @@ def _given(  # noqa: PLR0913 (typer reads the options from the parameters)
     yes: Yes = False,
     commit: Commit = None,
     start_engine: StartEngine = False,
+    allow_rollback: AllowRollback = False,
+    allow_dirty: AllowDirty = False,
     list: List = False,
     why: Why = False,
     plan: Plan = False,

@@ -8,6 +8,8 @@ from typing import Any
 
 from imgmake.errors import Place
 from imgmake.model import Edge, Entry, Explanation, Kind, Reason, Step, Verdict
+from imgmake.reporters.errors import as_json
+from imgmake.tags import TagChange
 
 
 def listing(entries: Sequence[Entry]) -> str:
@@ -18,18 +20,26 @@ def why(explanations: Sequence[Explanation]) -> str:
     return _document([_explanation(each) for each in explanations])
 
 
-def plan(steps: Sequence[Step]) -> str:
+def plan(
+    steps: Sequence[Step],
+    tags: Sequence[tuple[str, Sequence[TagChange]]] = (),
+    refused: Sequence[BaseException] = (),
+) -> str:
     return _document(
-        [
-            {
-                "target": step.target,
-                "kind": step.kind.value,
-                "maybe": step.maybe,
-                "reasons": _reasons(step.verdict.reasons),
-                "lines": list(step.lines),
-            }
-            for step in steps
-        ]
+        {
+            "steps": [
+                {
+                    "target": step.target,
+                    "kind": step.kind.value,
+                    "maybe": step.maybe,
+                    "reasons": _reasons(step.verdict.reasons),
+                    "lines": list(step.lines),
+                }
+                for step in steps
+            ],
+            "tags": [{"target": target, **change._asdict()} for target, changes in tags for change in changes],
+            "errors": [told for error in refused for told in as_json(error)],
+        }
     )
 
 

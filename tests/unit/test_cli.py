@@ -15,14 +15,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgmake.app import Options
+from imgmake.app import Options, Planned
 from imgmake.attest.verification import Verification
 from imgmake.cli import Streams, Verbs, main
 from imgmake.cli.options import parse
 from imgmake.cli.words import UNLIMITED, Request, normalise, split
-from imgmake.errors import GraphError, ImgmakeError, Interrupted, Place, Problems, UsageError
+from imgmake.errors import GraphError, ImgmakeError, Interrupted, Place, Problems, Refused, UsageError
 from imgmake.model import Edge, Entry, Explanation, Kind, Outcome, Reason, State, Step, Verdict
 from imgmake.ports import Reporter
+from imgmake.tags import TagAction, TagChange
 from tests import forked
 
 ROOT = Path(__file__).parents[2]
@@ -72,6 +73,7 @@ def test_nothing_asked_is_nothing_set() -> None:
         "keep": 5,
     }
     flags = ("dry_run", "question", "always_make", "keep_going", "silent", "trace", "start_engine", "yes")
+    flags += ("allow_rollback", "allow_dirty")
     assert request == Request("build", {**fields, **dict.fromkeys(flags, False)})
 
 
@@ -185,8 +187,12 @@ class Fake:
     def why(self, options: Options, targets: Sequence[str]) -> tuple[Explanation, ...]:
         return tuple(Explanation(target, Kind.IMAGE, PLACE, STALE) for target in targets)
 
-    def plan(self, options: Options) -> tuple[Step, ...]:
-        return (Step("app", Kind.IMAGE, STALE, ("docker build .",)),)
+    def plan(self, options: Options) -> Planned:
+        steps = (Step("app", Kind.IMAGE, STALE, ("docker build .",)),)
+        if "push" not in options.goals:
+            return Planned(steps)
+        change = TagChange("r.test/app:1", TagAction.REFUSE, "sha256:" + "a" * 64, "", "holds another image")
+        return Planned(steps, (("push", (change,)),), (Refused("r.test/app:1 holds another image", place=PLACE),))
 
     def verify(self, options: Options, references: Sequence[str]) -> tuple[Verification, ...]:
         lacks = ("nothing says that it passed a check",)
@@ -273,6 +279,27 @@ def test_what_happens_is_reported() -> None:
 )
 def test_questions_are_answered_on_standard_output(words: list[str], said: str) -> None:
     assert run(*words) == (0, said, "")
+
+
+def test_a_plan_that_is_refused_is_told_and_is_an_error() -> None:
+    code, out, err = run("--plan", "push")
+    assert (code, err) == (2, "")
+    assert "refuse  1  aaaaaaaaaaaa" in out
+    code, out, err = run("--plan", "push", "--json")
+    told = json.loads(out)
+    assert (code, err, told["errors"][0]["message"]) == (2, "", "r.test/app:1 holds another image")
+    assert told["tags"] == [
+        {
+            "target": "push",
+            "reference": "r.test/app:1",
+            "action": "refuse",
+            "before": "sha256:" + "a" * 64,
+            "after": "",
+            "why": "holds another image",
+            "fixed": False,
+            "hint": "",
+        }
+    ]
 
 
 @pytest.mark.parametrize("words", [["--list"], ["--why", "app"], ["--plan"], ["--graph"]])

@@ -13,14 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgmake.errors import CommandFailed, GraphError, ImgmakeError, Place, Problems
+from imgmake.errors import CommandFailed, GraphError, ImgmakeError, Place, Problems, Refused
 from imgmake.model import Edge, Entry, Explanation, Field, Kind, Outcome, Reason, State, Step, Verdict
-from imgmake.reporters import JsonLines, Mute, Plain, Settings, choose, data, graphs, render
+from imgmake.reporters import JsonLines, Mute, Plain, Settings, choose, data, graphs, render, tagtable
 from imgmake.reporters.errors import message, report_defect
 from imgmake.reporters.errors import render as render_error
 from imgmake.reporters.live import Live
 from imgmake.reporters.stage import Stage
 from imgmake.reporters.style import Paint, because, duration, one_line, wants_color
+from imgmake.tags import TagAction, TagChange
 
 FRESH = Verdict()
 CHANGED = Verdict((Reason("src/App.java changed"), Reason("pom.xml changed"), Reason("src/B.java is new", "new")))
@@ -506,6 +507,48 @@ def test_plan() -> None:
     assert render.plan(()) == "nothing would run: everything is up to date\n"
 
 
+A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+HOLDS = f"holds another image (sha256:{'a' * 12}), and a version never moves"
+TAGS = (
+    (
+        "push",
+        (
+            TagChange("r.test/shop:20190702-223619-ade3d65", TagAction.CREATE, "", "", "not there yet", fixed=True),
+            TagChange("r.test/shop:1.3", TagAction.MOVE, A, B, "1.3.2 is the highest 1.3"),
+            TagChange("r.test/shop:latest", TagAction.LEAVE, A, A, "2.0.0 is higher"),
+        ),
+    ),
+    ("both", (TagChange("r.test/both:1", TagAction.MOVE, A, f"{A} {B}", "holds another image"),)),
+    ("debug", (TagChange("r.test/shop:1.3.2-debug", TagAction.REFUSE, A, A, HOLDS, hint="publish under another"),)),
+)
+
+
+def test_the_table_of_tags() -> None:
+    refused = Refused(f"r.test/shop:1.3.2-debug {HOLDS}", hint="publish under another", place=PIPEFILE)
+    told = tagtable.table(TAGS, [refused], Paint(False))
+    assert told == (
+        "\n"
+        "r.test/shop  (push)\n"
+        "  create  20190702-223619-ade3d65                -> (to be built)  not there yet\n"
+        "  move    1.3                      aaaaaaaaaaaa  -> bbbbbbbbbbbb   1.3.2 is the highest 1.3\n"
+        "  leave   latest                   aaaaaaaaaaaa                    2.0.0 is higher\n"
+        "\n"
+        "r.test/both  (both)\n"
+        "  move    1                        aaaaaaaaaaaa  -> aaaaaaaaaaaa bbbbbbbbbbbb  holds another image\n"
+        "\n"
+        "r.test/shop  (debug)\n"
+        "  refuse  1.3.2-debug              aaaaaaaaaaaa\n"
+        f"          {HOLDS}\n"
+        "\n"
+        "refused: nothing would be published\n"
+        f"Pipefile.py:12: r.test/shop:1.3.2-debug {HOLDS}\n"
+        "  publish under another\n"
+    )
+    assert max(map(len, told.splitlines()[:-3])) <= 100
+    assert tagtable.table((), (), Paint(False)) == ""
+    assert "\x1b[1;31mrefuse\x1b[0m" in tagtable.table(TAGS, (), Paint(True))
+
+
 NODES = (("lint", Kind.CHECK), ("app-image", Kind.IMAGE), ("all", Kind.PHONY))
 EDGES = (
     Edge("app-image", "lint", "written", order_only=True),
@@ -558,7 +601,9 @@ def test_the_same_as_data() -> None:
     assert explained["stale"] is True
     assert explained["prerequisites"][2] == {"target": "start.sh", "why": "Dockerfile:5 COPY", "order_only": False}
     assert explained["inputs"][2] == {"kind": "platform", "name": "", "value": "linux/amd64"}
-    assert [step["maybe"] for step in json.loads(data.plan(STEPS))] == [False, True]
+    planned = json.loads(data.plan(STEPS, TAGS))
+    assert [step["maybe"] for step in planned["steps"]] == [False, True]
+    assert [(tag["target"], tag["action"], tag["before"]) for tag in planned["tags"]][1] == ("push", "move", A)
     drawn = json.loads(data.graph(NODES, EDGES))
     assert drawn["nodes"][0] == {"target": "lint", "kind": "check"}
     assert drawn["edges"][0] == {"target": "app-image", "prerequisite": "lint", "why": "written", "order_only": True}
