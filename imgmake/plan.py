@@ -14,7 +14,7 @@ must be published before it, come one after the other, with one job as with many
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from imgmake.model import State
 
@@ -62,6 +62,10 @@ class Plan:
     def ready(self) -> tuple[str, ...]:
         """Targets whose prerequisites are all done, in the plan's order."""
         return tuple(target for target in self._order if self._state[target] is State.READY)
+
+    def states(self) -> Iterable[tuple[str, State]]:
+        """Every target with its state, in the plan's order."""
+        return self._state.items()
 
     def sent(self) -> tuple[str, ...]:
         """Publications whose tags are still to be set, in the plan's order."""

@@ -25,7 +25,7 @@ from imgmake.shell import LocalShell
 from imgmake.sources import globs
 from imgmake.sources.context import LocalContext
 from imgmake.sources.files import LocalSources
-from imgmake.state import SqliteState
+from imgmake.state import FileJournal, SqliteState, user_folders
 
 
 def load(options: Options) -> Pipeline:
@@ -163,6 +163,7 @@ def world(
         git=LocalGit(root),
         shell=shell,
         state=state,
+        journal=FileJournal(user_folders(options.environ)),
         reporter=reporter,
         clock=SystemClock(),
         environ=environ,

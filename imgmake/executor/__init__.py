@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from imgmake.errors import ImgmakeError
+from imgmake.errors import ImgmakeError, InvalidReference
+from imgmake.executor.attesting import Attesting
 from imgmake.executor.buildid import BuildIds
 from imgmake.executor.building import Building
 from imgmake.executor.collecting import Collecting
@@ -13,10 +15,13 @@ from imgmake.executor.judge import Forecast, Judge
 from imgmake.executor.loop import Loop
 from imgmake.executor.publication import Publication
 from imgmake.executor.reading import Reader
+from imgmake.executor.resuming import Outlook, Resuming
 from imgmake.executor.run import Run
+from imgmake.executor.transaction import Transaction
 from imgmake.executor.world import Settings, Signals, World
 from imgmake.graph import Node
 from imgmake.model import Edge, Field, ImageRule, Outcome, PhonyRule, PublishRule, Verdict
+from imgmake.references import repository
 
 
 class Prospect(NamedTuple):
@@ -41,11 +46,17 @@ class Executor:
         self._building = Building(run, reader, self._judge.images)
         self.build_ids = BuildIds(run, self._judge)
         run.ask_build_id(self.build_ids)
+        self._resuming = Resuming(run.world, run.signals)
+        self._transaction = Transaction(run, Attesting(run), self._resuming)
 
     def build(self, goals: Sequence[str]) -> list[Outcome]:
-        """Bring the goals up to date. Raises Interrupted when the user stops it."""
+        """Bring the goals up to date. Raises Interrupted when the user stops it.
+
+        What an earlier publication left half done comes first. Raises RegistryError or StateError when that cannot be.
+        """
         self._want(goals)
-        loop = Loop(self._run, self._judge, self._building)
+        self._resume(goals)
+        loop = Loop(self._run, self._judge, self._building, self._transaction)
         self._run.world.reporter.planned(self._run.graph.closure(goals))
         try:
             loop.build(goals)
@@ -83,6 +94,33 @@ class Executor:
                 if found is not None:
                     self._run.images[name] = found
                     self._run.pinned.add(name)
+
+    # --- unfinished publications ----------------------------------------------------------------------------
+
+    def _resume(self, goals: Sequence[str]) -> None:
+        if repositories := self._repositories(self._run.graph.closure(goals)):
+            self._resuming.resume(repositories)
+        else:
+            self.tell_unfinished(goals)
+
+    def unfinished(self, goals: Sequence[str]) -> list[Outlook]:
+        """What a run would finish or undo before anything else; nothing, unless it publishes."""
+        return self._resuming.outlook(self._repositories(self._run.graph.closure(goals)))
+
+    def tell_unfinished(self, goals: Sequence[str]) -> None:
+        """In a run that publishes nothing: a note that half-set tags wait."""
+        if not self._repositories(self._run.graph.closure(goals)):
+            for line in self._resuming.told(self._repositories(self._run.graph.order)):
+                self._run.world.reporter.note(line)
+
+    def _repositories(self, names: Iterable[str]) -> set[str]:
+        """Where the publish rules among them publish to, as far as that is known yet."""
+        found = set()
+        for rule in (self._run.node(name).rule for name in names):
+            for to in rule.to if isinstance(rule, PublishRule) else ():
+                with contextlib.suppress(InvalidReference):
+                    found.add(repository(self._run.values.expand_known(to)))
+        return found
 
     # --- telling --------------------------------------------------------------------------------------------
 
@@ -154,4 +192,4 @@ class Executor:
         return self._judge.forecast(self._run.node(name)).judgement.verdict
 
 
-__all__ = ["Executor", "Prospect", "Run", "Settings", "Signals", "World"]
+__all__ = ["Executor", "Outlook", "Prospect", "Run", "Settings", "Signals", "World"]

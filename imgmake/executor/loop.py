@@ -4,8 +4,10 @@ The plan of one batch of goals, which the code below follows:
 
 - take every ready target in order; judge it here, under the lock; settle it when it is up to date;
 - otherwise hand it to a free job, which runs its recipe without the lock;
-- when a job ends, move its target on: done, failed (and what needs it is cancelled), or stopped;
-- go on until nothing is ready and nothing runs.
+- when a job ends, move its target on: done, failed (and what needs it is cancelled), or stopped; a publication
+  is then only sent;
+- when nothing is ready and nothing runs, set the tags of all that was sent, at once, or of none;
+- go on until nothing is left.
 """
 
 from __future__ import annotations
@@ -13,25 +15,24 @@ from __future__ import annotations
 import copy
 import queue
 import time
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from imgmake.errors import ImgmakeError, Interrupted, Place, Problems
 from imgmake.executor.building import Building
 from imgmake.executor.judge import Judge
 from imgmake.executor.masking import Masked
 from imgmake.executor.run import Judgement, Run
+from imgmake.executor.transaction import End, Transaction
 from imgmake.graph import Node
 from imgmake.model import FileRule, ImageRule, Outcome, PhonyRule, PublishRule, State, Verdict
 from imgmake.plan import Plan
 from imgmake.ports import Output
 
-_Ended = tuple[str, Outcome]
 
-
-def placed(error: ImgmakeError, place: Place) -> ImgmakeError:
+def placed(error: Exception, place: Place) -> Exception:
     """The error, at the place of the rule that met it unless it names one; it may be told of other rules too."""
-    if error.place is not None or isinstance(error, Problems):
+    if not isinstance(error, ImgmakeError) or error.place is not None or isinstance(error, Problems):
         return error
     told = copy.copy(error)
     told.place = place
@@ -41,11 +42,18 @@ def placed(error: ImgmakeError, place: Place) -> ImgmakeError:
 class Loop:
     """Runs batches of goals; goals of one batch may run side by side, batches follow each other."""
 
-    def __init__(self, run: Run, judge: Judge, building: Building) -> None:
+    def __init__(self, run: Run, judge: Judge, building: Building, transaction: Transaction) -> None:
         self._run = run
         self._judge = judge
         self._building = building
-        self._ended: queue.SimpleQueue[_Ended] = queue.SimpleQueue()
+        self._transaction = transaction
+        self._ended: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._ends: dict[str, Outcome] = {}
+        self._jobs: set[str] = set()  # what runs now
+        self._detached: dict[str, Judgement] = {}  # publications of what a registry has: they need nothing here
+        self._looked: set[str] = set()  # publications that were judged once before any was sent
+        self._sent: dict[str, Outcome] = {}
+        self._tagging: Future[Mapping[str, End]] | None = None
         self.outcomes: list[Outcome] = []
 
     # --- batches --------------------------------------------------------------------------------------------
@@ -56,8 +64,7 @@ class Loop:
             self._detach(batch)
             order = self._run.graph.closure(batch, self._follow)
             todo = [name for name in order if name not in self._run.settled]
-            plan = Plan(todo, {name: self._run.graph.prerequisites(name) for name in todo})
-            self._drive(plan)
+            self._drive(Plan(todo, {name: self._needs(name) for name in todo}))
             if self._failed and not self._run.settings.keep_going:
                 return
 
@@ -80,51 +87,65 @@ class Loop:
 
     def _follow(self, name: str) -> bool:
         run = self._run
-        return name not in run.pinned and name not in run.settled and name not in run.settings.wish.old
+        alone = name in self._detached or name in run.pinned or name in run.settled
+        return not alone and name not in run.settings.wish.old
+
+    def _needs(self, name: str) -> Sequence[str]:
+        return () if name in self._detached else self._run.graph.prerequisites(name)
 
     def _detach(self, batch: Sequence[str]) -> None:
         """Publish rules that the registry alone can answer need none of their prerequisites."""
         for name, forecast in self._judge.detached(self._run.graph.closure(batch)).items():
             if forecast.stale:
-                self._run_one(self._run.node(name), forecast.judgement)
+                self._detached[name] = forecast.judgement
             else:
                 self._settle(self._run.node(name), forecast.judgement, None)
 
     # --- one batch ------------------------------------------------------------------------------------------
 
     def _drive(self, plan: Plan) -> None:
-        jobs = max(1, self._run.settings.jobs)
-        running = 0
-        with ThreadPoolExecutor(jobs, thread_name_prefix="imgmake") as pool:
+        most = max(1, self._run.settings.jobs)
+        with ThreadPoolExecutor(most, thread_name_prefix="imgmake") as pool:
             try:
                 while True:
-                    running += self._start_ready(plan, pool, jobs - running)
-                    if not running:
+                    self._start_ready(plan, pool, most)
+                    if self._jobs:
+                        self._finish(plan, self._next_ended())
+                    elif not self._end_group(plan, pool):
                         break
-                    self._finish(plan, *self._ended.get())
-                    running -= 1
             except KeyboardInterrupt:
-                self._stop(plan, running)
+                self._stop(plan, pool)
                 raise Interrupted("interrupted") from None
 
-    def _start_ready(self, plan: Plan, pool: ThreadPoolExecutor, free: int) -> int:
-        """Settle all that is up to date, start what is stale while a job is free; returns how many were started."""
-        started = 0
+    def _start_ready(self, plan: Plan, pool: ThreadPoolExecutor, most: int) -> None:
+        """Settle all that is up to date, start what is stale while a job is free."""
         progress = True
         while progress and not self._stopping(plan):
             progress = False
+            self._refuse(plan)
             for name in plan.ready():
-                if started == free and self._needs_job(name):
+                if len(self._jobs) == most and self._needs_job(name):
                     continue
                 plan.move(name, State.RUNNING)
                 judged = self._judge_now(plan, name)
                 progress = True
                 if judged is not None:
+                    self._jobs.add(name)
                     pool.submit(self._job, self._run.node(name), judged)
-                    started += 1
-                    if started == free:
-                        return started
-        return started
+                    if len(self._jobs) == most:
+                        return
+
+    def _refuse(self, plan: Plan) -> None:
+        """Judge every publication that is ready before one is sent: what is refused is told at once, and all of it."""
+        for name in plan.ready():
+            if isinstance(self._run.node(name).rule, PublishRule) and name not in self._looked:
+                self._looked.add(name)
+                try:
+                    with self._run.signals.lock:
+                        self._judgement(self._run.node(name))
+                except ImgmakeError as error:
+                    plan.move(name, State.RUNNING)
+                    self._fail(plan, name, error)
 
     def _needs_job(self, name: str) -> bool:
         rule = self._run.node(name).rule
@@ -141,13 +162,26 @@ class Loop:
         node = self._run.node(name)
         try:
             with self._run.signals.lock:
-                judgement = self._pin(node) if name in self._run.pinned else self._judge.judge(node)
-                if judgement.verdict.stale:
-                    return judgement
-                self._finish(plan, name, self._settle(node, judgement, plan))
+                judgement = self._judgement(node)
+                if not judgement.verdict.stale:
+                    self._finish(plan, self._settle(node, judgement, plan))
+                    return None
         except ImgmakeError as error:
-            self._finish(plan, name, Outcome(name, State.FAILED, Verdict(), 0.0, placed(error, node.rule.place)))
-        return None
+            self._fail(plan, name, error)
+            return None
+        if isinstance(node.rule, PublishRule) and (why := self._hindrance(plan)):
+            self._finish(plan, Outcome(name, State.CANCELLED, Verdict((), f"not sent: {why}")))
+            return None
+        return judgement
+
+    def _judgement(self, node: Node) -> Judgement:
+        if node.id in self._run.pinned:
+            return self._pin(node)
+        return self._detached.get(node.id) or self._judge.judge(node)
+
+    def _fail(self, plan: Plan, name: str, error: ImgmakeError) -> None:
+        place = self._run.node(name).rule.place
+        self._finish(plan, Outcome(name, State.FAILED, Verdict(), 0.0, placed(error, place)))
 
     def _pin(self, node: Node) -> Judgement:
         """An image under a given BUILD_ID is taken as it is; when the source has moved on, that is said."""
@@ -173,10 +207,13 @@ class Loop:
     # --- jobs -----------------------------------------------------------------------------------------------
 
     def _job(self, node: Node, judgement: Judgement) -> None:
-        self._ended.put((node.id, self._attempt(node, judgement)))
+        self._ends[node.id] = self._attempt(node, judgement)
+        self._ended.put(node.id)
 
-    def _run_one(self, node: Node, judgement: Judgement) -> None:
-        self._tell(self._attempt(node, judgement))
+    def _next_ended(self) -> Outcome:
+        name = self._ended.get()
+        self._jobs.discard(name)
+        return self._ends[name]
 
     def _attempt(self, node: Node, judgement: Judgement) -> Outcome:
         began = time.monotonic()
@@ -194,22 +231,27 @@ class Loop:
         with self._run.signals.lock:
             self._run.changed()
         stopped = self._run.signals.cancel.stopped
-        state = State.DONE if error is None else State.CANCELLED if stopped else State.FAILED
-        told = placed(error, node.rule.place) if isinstance(error, ImgmakeError) else error
+        done = State.SENT if isinstance(node.rule, PublishRule) else State.DONE
+        state = done if error is None else State.CANCELLED if stopped else State.FAILED
+        told = placed(error, node.rule.place) if error else None
         return Outcome(node.id, state, judgement.verdict, time.monotonic() - began, told)
 
     def _perform(self, node: Node, judgement: Judgement, output: Output) -> None:
         if isinstance(node.rule, ImageRule):
             self._building.perform(node, output)
         elif isinstance(node.rule, PublishRule):
-            self._judge.publishing.perform(node, judgement, output)
+            self._transaction.send(judgement.detail, output)
         else:
             self._judge.recipes.perform(node, judgement, output)
 
     # --- ends -----------------------------------------------------------------------------------------------
 
-    def _finish(self, plan: Plan, name: str, outcome: Outcome) -> None:
-        cancelled = plan.move(name, outcome.state)
+    def _finish(self, plan: Plan, outcome: Outcome) -> None:
+        cancelled = plan.move(outcome.target, outcome.state)
+        if outcome.state is State.SENT:
+            self._sent[outcome.target] = outcome
+            self._run.world.reporter.sent(outcome.target)
+            return
         self._tell(outcome)
         self._cancelled(cancelled)
 
@@ -222,9 +264,68 @@ class Loop:
         self.outcomes.append(outcome)
         self._run.world.reporter.finished(outcome)
 
-    def _stop(self, plan: Plan, running: int) -> None:
-        """Ctrl-C: stop every command, wait for each to clean up after itself, and say what was cancelled."""
+    def _stop(self, plan: Plan, pool: ThreadPoolExecutor) -> None:
+        """Ctrl-C: stop every command, wait for each to clean up after itself, and say what was cancelled.
+
+        It may have come at any moment: while a target was judged, or between the start of a job and the note of it.
+        """
         self._run.signals.cancel.stop()
-        for _ in range(running):
-            self._finish(plan, *self._ended.get())
+        pool.shutdown()
+        for name in [name for name, state in plan.states() if state is State.RUNNING]:
+            self._finish(plan, self._ends.get(name) or Outcome(name, State.CANCELLED, Verdict()))
+        self._end_sent(plan, self._tagging.result() if self._tagging else {})
         self._cancelled(plan.cancel_rest())
+
+    # --- publications ---------------------------------------------------------------------------------------
+
+    def _end_group(self, plan: Plan, pool: ThreadPoolExecutor) -> bool:
+        """Set the tags of all that was sent, or of none; False when nothing was sent."""
+        if not plan.sent():
+            return False
+        if self._hindrance(plan):
+            self._end_sent(plan, {})
+            return True
+        self._tagging = pool.submit(self._transaction.commit, plan.sent())
+        ends = self._wait(self._tagging)
+        self._end_sent(plan, ends)
+        self._tagging = None
+        if self._run.signals.cancel.stopped:
+            raise KeyboardInterrupt
+        return True
+
+    def _wait(self, tagging: Future[Mapping[str, End]]) -> Mapping[str, End]:
+        """Ctrl-C before the first tag: none is set. After it the rest is set as well, unless there is another one."""
+        try:
+            return tagging.result()
+        except KeyboardInterrupt:
+            self._run.signals.cancel.stop()
+            if self._transaction.setting:
+                self._run.world.reporter.note("setting the last tags; Ctrl-C once more stops at once")
+        try:
+            return tagging.result()
+        except KeyboardInterrupt:
+            self._transaction.hurry()
+        return tagging.result()
+
+    def _end_sent(self, plan: Plan, ends: Mapping[str, End]) -> None:
+        """What was sent comes to its end: as its tags did or, when none was to be written, untagged."""
+        untagged = End(State.CANCELLED, None, f"sent, not tagged: {self._hindrance(plan)}")
+        with self._run.signals.lock:
+            self._run.changed()
+        for name in plan.sent():
+            sent, end = self._sent.pop(name), ends.get(name, untagged)
+            error = placed(end.error, self._run.node(name).rule.place) if end.error else None
+            verdict = sent.verdict._replace(note=end.note) if end.note else sent.verdict
+            self._finish(plan, sent._replace(state=end.state, verdict=verdict, error=error))
+
+    def _hindrance(self, plan: Plan) -> str:
+        """Why no publication of this batch gets its tags; empty when nothing speaks against that."""
+        if self._run.signals.cancel.stopped:
+            return "interrupted"
+        failed = [outcome.target for outcome in self.outcomes if outcome.state is State.FAILED]
+        if failed and not self._run.settings.keep_going:
+            return f"{failed[0]} failed"
+        for name, state in plan.states():
+            if isinstance(self._run.node(name).rule, PublishRule) and state in (State.FAILED, State.CANCELLED):
+                return f"{name} failed" if state is State.FAILED else f"{name} was not run"
+        return ""

@@ -88,6 +88,7 @@ class Tagging:
             if self._registry.digest(tag.reference, cancel=cancel) == tag.after:
                 undone = self._take_back(tag, undone, cancel)
         self._journal.remove(self.publication)
+        self.publication = self.publication.unmarked()
         return undone
 
     def _take_back(self, tag: TagWrite, undone: Undone, cancel: Cancel) -> Undone:
@@ -117,3 +118,9 @@ def _holds(digest: str) -> str:
 
 def _tags(count: int) -> str:
     return f"{count} tag" if count == 1 else f"{count} tags"
+
+
+def progress(publication: Unfinished) -> str:
+    """``2 of 5 tags are set``."""
+    done, total = len(publication.tags) - len(publication.left), len(publication.tags)
+    return f"{done} of {_tags(total)} {'is' if total == 1 else 'are'} set"

@@ -10,13 +10,14 @@ import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from imgmake.errors import ImgmakeError, Interrupted, RegistryError, TagMoved
+from imgmake.errors import ImgmakeError, Interrupted, RegistryError, StateError, TagMoved
+from imgmake.executor import signing
 from imgmake.executor.publication import Publication
 from imgmake.executor.resuming import Resuming
 from imgmake.executor.run import Run
-from imgmake.executor.tagging import Tagging
+from imgmake.executor.tagging import Tagging, progress
 from imgmake.freshness import short
-from imgmake.model import State
+from imgmake.model import PublishRule, State
 from imgmake.ports import Artifact, Cancel, Output, TagWrite, Unfinished
 from imgmake.references import repository
 from imgmake.tags import TagAction, TagChange
@@ -29,6 +30,9 @@ class Attesting(Protocol):
 
     def artifacts(self, publication: Publication, digest: str) -> Sequence[Artifact]:
         """Statements about the image `digest`, to be pushed beside it."""
+
+    def renew(self, publication: Publication) -> None:
+        """Push what is new to say of images whose tags all stay."""
 
 
 class End(NamedTuple):
@@ -55,23 +59,36 @@ class Transaction:
         # While tags are set, one stop is not enough: half of them is the worst of all ends, and the rest takes
         # moments. A second one ends even that; then the journal stays.
         self._firm = Cancel()
+        self.setting = False  # whether tags are being written just now
 
     # --- by digest ------------------------------------------------------------------------------------------
 
     def send(self, publication: Publication, output: Output) -> str:
         """Bring a publication to all its repositories with what refers to it; no tag is written. Its digest.
 
-        Raises RegistryError, EngineError, Interrupted.
+        Where every tag stays, only what is new to say of the image is sent, and the digest is empty.
+        Raises RegistryError, EngineError, CommandFailed from cosign, Interrupted.
         """
-        registry, cancel = self._run.world.registry(), self._run.signals.cancel
+        rule = publication.node.rule
+        assert isinstance(rule, PublishRule)
+        if not publication.written:
+            self._attesting.renew(publication)
+            return ""
+        signing.ready(self._run, rule)
         repositories = tuple(dict.fromkeys(repository(change.reference) for change in publication.written))
         digest = self._bring(publication, repositories, output)
-        for artifact in self._attesting.artifacts(publication, digest):
-            for name in repositories:
-                registry.attach(name, digest, artifact, cancel=cancel)
+        signing.sign(self._run, rule, self._attach(publication, repositories, digest), output)
         with self._run.signals.lock:
             self._sent[publication.node.id] = _Sent(publication, digest)
         return digest
+
+    def _attach(self, publication: Publication, repositories: Sequence[str], digest: str) -> list[str]:
+        """Push what refers to it; the image and all of that, by digest."""
+        registry, cancel = self._run.world.registry(), self._run.signals.cancel
+        names = [f"{name}@{digest}" for name in repositories]
+        for artifact in self._attesting.artifacts(publication, digest):
+            names += [f"{name}@{registry.attach(name, digest, artifact, cancel=cancel)}" for name in repositories]
+        return names
 
     def _bring(self, publication: Publication, repositories: Sequence[str], output: Output) -> str:
         registry, cancel = self._run.world.registry(), self._run.signals.cancel
@@ -87,14 +104,15 @@ class Transaction:
 
     def commit(self, targets: Sequence[str]) -> Mapping[str, End]:
         """Set every tag of what was sent for these targets, or none; says what became of each. Raises nothing."""
-        group = {target: self._sent.pop(target) for target in targets}
-        writes = _writes(group.values())
+        writes = _writes([self._sent.pop(target) for target in targets if target in self._sent])
         if not writes:
             return dict.fromkeys(targets, End(State.DONE))
         tagging = self._tagging(writes)
         try:
             self._commit(tagging)
         except Exception as error:  # noqa: BLE001 - whatever it is, each target of the group must come to its end
+            if isinstance(error, Interrupted) and tagging.publication.left != tagging.publication.tags:
+                self._run.world.reporter.warning(f"{progress(tagging.publication)}; {FINISH}")
             return _ends(targets, tagging, error)
         return dict.fromkeys(targets, End(State.DONE))
 
@@ -124,19 +142,32 @@ class Transaction:
             self._run.signals.check()
             self._run.world.journal.write(tagging.publication)
             self._set(tagging)
+            self.setting = False
 
     def _set(self, tagging: Tagging) -> None:
+        self.setting = True
         try:
             tagging.forward(self._firm)
         except TagMoved as error:
-            if tagging.publication.left:
-                raise _with(error, f"{error.message}; {tagging.back(self._firm)}", error.hint) from error
-            raise
-        except RegistryError as error:
+            raise self._undone(tagging, error) from error
+        except (RegistryError, StateError) as error:
             if not self._is_untouched(tagging):
-                raise
+                raise _with(error, f"{error.message}; {progress(tagging.publication)}", FINISH) from error
             self._run.world.journal.remove(tagging.publication)
             raise _with(error, f"{error.message}; no tag was written", error.hint) from error
+
+    def _undone(self, tagging: Tagging, error: TagMoved) -> ImgmakeError:
+        """Another publish was faster at one tag: ours cannot be whole, so it is taken back at once."""
+        if not tagging.publication.left:
+            return error
+        at = tagging.at
+        try:
+            return _with(error, f"{error.message}; {tagging.back(self._firm)}", error.hint)
+        except ImgmakeError as second:
+            told = f"{error.message}; {progress(tagging.publication)}, and {second.message}"
+            return _with(error, told, FINISH)
+        finally:
+            tagging.at = at
 
     def _is_untouched(self, tagging: Tagging) -> bool:
         """Whether the registries still answer, and every tag is as it was."""
@@ -170,24 +201,17 @@ def _ends(targets: Sequence[str], tagging: Tagging, error: Exception) -> dict[st
     stopped = isinstance(error, Interrupted)
     failed = "" if stopped else tagging.at.target
     why = "interrupted" if stopped else f"{failed} failed"
-    ends = {target: End(State.CANCELLED, None, _note(tagging.publication, target, why)) for target in targets}
-    if failed:
-        ends[failed] = End(State.FAILED, _counted(error, tagging.publication))
-    return ends
+    ends = {target: _other(tagging.publication, target, why) for target in targets}
+    return ends if stopped else {**ends, failed: End(State.FAILED, error)}
 
 
-def _note(publication: Unfinished, target: str, why: str) -> str:
+def _other(publication: Unfinished, target: str, why: str) -> End:
     mine = [tag for tag in publication.tags if tag.target == target]
+    if not publication.left:
+        return End(State.DONE)
     if not any(tag.done for tag in publication.tags):
-        return f"sent, not tagged: {why}"
-    return f"{sum(tag.done for tag in mine)} of {len(mine)} tags set: {why}"
-
-
-def _counted(error: Exception, publication: Unfinished) -> Exception:
-    done, total = len(publication.tags) - len(publication.left), len(publication.tags)
-    if not isinstance(error, ImgmakeError) or not done:
-        return error
-    return _with(error, f"{error.message}; {done} of {total} tags of this publication are set", FINISH)
+        return End(State.CANCELLED, None, f"sent, not tagged: {why}")
+    return End(State.CANCELLED, None, f"sent, {sum(tag.done for tag in mine)} of {len(mine)} tagged: {why}")
 
 
 def _with(error: ImgmakeError, message: str, hint: str) -> ImgmakeError:

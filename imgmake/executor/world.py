@@ -17,6 +17,7 @@ from imgmake.ports import (
     Context,
     Engine,
     Git,
+    Journal,
     Registry,
     Reporter,
     Shell,
@@ -37,6 +38,7 @@ class World:
     git: Git
     shell: Shell
     state: StateStore
+    journal: Journal
     reporter: Reporter
     clock: Clock
     environ: Mapping[str, str]

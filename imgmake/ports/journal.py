@@ -41,6 +41,10 @@ class Unfinished:
         """The same, with this tag set."""
         return replace(self, tags=tuple(one._replace(done=True) if one == tag else one for one in self.tags))
 
+    def unmarked(self) -> Unfinished:
+        """The same, with no tag set."""
+        return replace(self, tags=tuple(one._replace(done=False) for one in self.tags))
+
 
 @dataclass(frozen=True)
 class Damaged:

@@ -18,6 +18,9 @@ class Reporter(Protocol):
 
     def started(self, target: str, verdict: Verdict) -> None: ...
 
+    def sent(self, target: str) -> None:
+        """A publication is in its registries; its tags wait for the others', and until then it says nothing."""
+
     def finished(self, outcome: Outcome) -> None: ...
 
     def would_run(self, target: str, verdict: Verdict, lines: Sequence[str]) -> None:

@@ -79,6 +79,9 @@ class JsonLines:
     def started(self, target: str, verdict: Verdict) -> None:
         self.tell("started", target=target, reasons=reasons(verdict))
 
+    def sent(self, target: str) -> None:
+        self.tell("sent", target=target)
+
     def finished(self, outcome: Outcome) -> None:
         with self._lock:
             if rest := self._parts.pop(outcome.target, b""):

@@ -70,6 +70,11 @@ class Live(Plain):
             self._open()
         super().started(target, verdict)
 
+    def sent(self, target: str) -> None:
+        with self._rows_lock:
+            self._running.pop(target, None)
+        super().sent(target)
+
     def finished(self, outcome: Outcome) -> None:
         with self._rows_lock:
             self._running.pop(outcome.target, None)

@@ -116,6 +116,11 @@ class Plain:
         if not self.settings.silent:
             self.say_line(target, self._header(target, verdict))
 
+    def sent(self, target: str) -> None:
+        """Others may speak until its tags are set."""
+        with self.lock:
+            self.stage.end(target)
+
     def finished(self, outcome: Outcome) -> None:
         with self.lock:
             if text := self._ending(outcome):
@@ -174,6 +179,8 @@ class Plain:
             return f"{self.paint.red(f'{name}  failed')}, {duration(outcome.seconds)}{said}"
         if self.settings.silent:
             return ""
+        if outcome.state is State.CANCELLED and outcome.verdict.note:
+            return f"{name}: {one_line(outcome.verdict.note)}"
         if outcome.state is State.DONE and outcome.seconds >= WORTH_TELLING:
             return f"{self.paint.green(f'{name}  done')}, {duration(outcome.seconds)}"
         if outcome.state is State.FRESH and outcome.verdict.note:
@@ -186,27 +193,29 @@ class Plain:
 
     def _tell_all(self, outcomes: Sequence[Outcome], interrupted: bool) -> None:
         count = Counter(outcome.state for outcome in outcomes)
-        cancelled = [one_line(outcome.target) for outcome in outcomes if outcome.state is State.CANCELLED]
+        stopped = [outcome for outcome in outcomes if outcome.state is State.CANCELLED]
+        cancelled = [one_line(outcome.target) for outcome in stopped if not outcome.verdict.note]
         if count.keys() <= {State.FRESH} and not interrupted:
             self._aside(self._nothing_to_do(count[State.FRESH]))
         else:
             if cancelled:
                 self._aside(self.paint.dim(f"not run: {', '.join(cancelled)}"))
-            self._aside(self._counts(count))
+            self._aside(self._counts(count, len(stopped) - len(cancelled)))
 
     def _nothing_to_do(self, fresh: int) -> str:
         if len(self.settings.goals) == 1:
             return f"imgmake: '{one_line(self.settings.goals[0])}' is up to date."
         return "imgmake: everything is up to date" + (f" ({plural(fresh, 'target')})" if fresh else "")
 
-    def _counts(self, count: Counter[State]) -> str:
+    def _counts(self, count: Counter[State], unpublished: int) -> str:
         words = {
-            State.FAILED: "failed",
-            State.DONE: "ran",
-            State.FRESH: "up to date",
-            State.CANCELLED: "not run",
+            "failed": count[State.FAILED],
+            "ran": count[State.DONE],
+            "up to date": count[State.FRESH],
+            "not published": unpublished,
+            "not run": count[State.CANCELLED] - unpublished,
         }
-        told = [f"{count[state]} {word}" for state, word in words.items() if count[state]]
+        told = [f"{number} {word}" for word, number in words.items() if number]
         return ", ".join([*told, duration(self.settings.clock() - self._begun)])
 
     def _tell_failures(self) -> None:

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from imgmake.state.folder import hide, make_folder
-from imgmake.state.journal import FileJournal, user_folder
+from imgmake.state.journal import FileJournal, user_folders
 from imgmake.state.locking import lock
 from imgmake.state.records import SqliteState
 
-__all__ = ["FileJournal", "SqliteState", "lock", "open_state", "user_folder"]
+__all__ = ["FileJournal", "SqliteState", "lock", "open_state", "user_folders"]
 
 
 def open_state(folder: Path, *, read_only: bool, say: Callable[[str], None]) -> SqliteState:

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -27,55 +26,44 @@ VERSION = 1
 _STRING = re.compile(r'"([a-z0-9][^"\\\s@]*:[A-Za-z0-9_][A-Za-z0-9_.-]*)"')
 
 
-def user_folder(environ: Mapping[str, str]) -> Path:
-    """Where a user's publications are written down: the XDG base directory specification's state folder.
+def user_folders(environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Where a user's publications may be written down, the best first: the XDG specification's state folder.
 
-    ``$XDG_STATE_HOME/imgmake``, else ``$HOME/.local/state/imgmake``; without a home that can be written (a container's
-    user), a folder of this user's among the temporary files.
+    ``$XDG_STATE_HOME/imgmake``, else ``$HOME/.local/state/imgmake``; then, for one without a home that can be written
+    (a container's user), a folder of this user's among the temporary files.
 
-    >>> user_folder({"XDG_STATE_HOME": "/tmp"})
-    PosixPath('/tmp/imgmake')
+    >>> user_folders({"XDG_STATE_HOME": "/srv/state"})[0]
+    PosixPath('/srv/state/imgmake')
     """
-    for name, inside in (("XDG_STATE_HOME", ""), ("HOME", ".local/state")):
-        home = Path(environ.get(name) or ".")
-        if home.is_absolute() and _is_writable(home / inside / "imgmake"):
-            return home / inside / "imgmake"
-    return Path(tempfile.gettempdir(), f"imgmake-{os.getuid()}")
-
-
-def _is_writable(folder: Path) -> bool:
-    """Whether a file can be made there; the folder, or the nearest one above it that exists, says so."""
-    there = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
-    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+    homes = [(environ.get("XDG_STATE_HOME", ""), ""), (environ.get("HOME", ""), ".local/state")]
+    found = [Path(home, inside, "imgmake") for home, inside in homes if home.startswith("/")]
+    # Not tempfile.gettempdir(): that writes a file, in every run that has nothing to do.
+    return (*found[:1], Path(environ.get("TMPDIR") or "/tmp", f"imgmake-{os.getuid()}"))  # noqa: S108
 
 
 class FileJournal:
-    """The port `Journal` over files in one folder, made when first written to."""
+    """The port `Journal` over files: all of `folders` are read, the first that can be written is written to."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._folders = folders
 
     def unfinished(self) -> Sequence[Unfinished | Damaged]:
         """Every publication that is written down, oldest first, damaged ones last."""
-        try:
-            names = sorted(name for name in os.listdir(self._folder) if name.endswith(".json"))  # noqa: PTH208
-        except OSError:
-            return ()
-        found = [one for name in names if (one := _read(self._folder / name)) is not None]
+        paths = [path for folder in self._folders for path in _listed(folder)]
+        found = [one for path in paths if (one := _read(path)) is not None]
         return sorted(found, key=lambda one: one.time if isinstance(one, Unfinished) else float("inf"))
 
     def write(self, publication: Unfinished) -> None:
         """Replace what is written down of this publication, durably. Raises StateError."""
-        path = self._path(publication)
+        path = self._folder() / _name(publication)
         partial = path.with_suffix(".partial")
         try:
-            self._make()
             with partial.open("wb") as file:
                 file.write(_dump(publication))
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)
-            self._sync()
+            _sync(path.parent)
         except OSError as error:
             raise StateError(
                 f"{path} cannot be written: {error.strerror}",
@@ -84,37 +72,55 @@ class FileJournal:
 
     def remove(self, publication: Unfinished) -> None:
         """It is over. Raises StateError."""
-        path = self._path(publication)
-        try:
-            path.unlink(missing_ok=True)
-            self._sync()
-        except OSError as error:
-            raise StateError(f"{path} cannot be removed: {error.strerror}") from error
+        for path in (folder / _name(publication) for folder in self._folders):
+            try:
+                path.unlink()
+                _sync(path.parent)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                raise StateError(f"{path} cannot be removed: {error.strerror}") from error
 
     def lock(
         self, repositories: Iterable[str], *, cancel: Cancel, waiting: Callable[[str, int], None]
     ) -> AbstractContextManager[None]:
         """Hold a lock for each repository."""
-        self._make()
-        return lock_names(self._folder / "locks", repositories, cancel=cancel, waiting=waiting)
+        return lock_names(self._folder() / "locks", repositories, cancel=cancel, waiting=waiting)
 
-    def _make(self) -> None:
-        make_folder(self._folder)
+    def _folder(self) -> Path:
+        folder = next(filter(_is_writable, self._folders), self._folders[-1])
+        make_folder(folder)
         # Anybody can make a folder among the temporary files.
-        if os.getuid() not in (0, self._folder.stat().st_uid):
-            raise StateError(f"{self._folder} belongs to another user", hint="set XDG_STATE_HOME to a folder of yours")
+        if os.getuid() not in (0, folder.stat().st_uid):
+            raise StateError(f"{folder} belongs to another user", hint="set XDG_STATE_HOME to a folder of yours")
+        return folder
 
-    def _sync(self) -> None:
-        """A name is on the disk when its folder is."""
-        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
-    def _path(self, publication: Unfinished) -> Path:
-        names = "\n".join(sorted(tag.reference for tag in publication.tags))
-        return self._folder / f"{hashlib.sha256(names.encode()).hexdigest()[:16]}.json"
+def _is_writable(folder: Path) -> bool:
+    """Whether a file can be made there; the folder, or the nearest one above it that exists, says so."""
+    there = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return [folder / name for name in sorted(os.listdir(folder)) if name.endswith(".json")]  # noqa: PTH208
+    except OSError:
+        return []
+
+
+def _sync(folder: Path) -> None:
+    """A name is on the disk when its folder is."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _name(publication: Unfinished) -> str:
+    names = "\n".join(sorted(tag.reference for tag in publication.tags))
+    return f"{hashlib.sha256(names.encode()).hexdigest()[:16]}.json"
 
 
 def _dump(publication: Unfinished) -> bytes:

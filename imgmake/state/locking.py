@@ -1,6 +1,4 @@
-"""Advisory locks that end with the process that holds them: one run at a time in a clone, one publication in a
-registry's repository.
-"""
+"""Advisory locks that end with their process: one run at a time in a clone, one publication in a repository."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from imgmake.ports import BuildRequest, Engine
 from imgmake.shell import LocalShell
 from imgmake.sources.context import LocalContext
 from imgmake.sources.files import LocalSources
-from imgmake.state import open_state
+from imgmake.state import FileJournal, open_state
 from tests.fakes import FakeBuilder, FakeClock, FakeEngine, FakeGit, FakeRegistry, RecordingReporter
 
 HEAD = "from imgmake import *\n"
@@ -115,6 +115,7 @@ class Repo:
                 git=self.git,
                 shell=LocalShell(),
                 state=state,
+                journal=FileJournal([self.path.parent / f"{self.path.name}.user"]),
                 reporter=reporter,
                 clock=self.clock,
                 environ=self.environ,
