@@ -25,22 +25,25 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests import trixie
+from tests.e2e.bases import mmdebstrap
 
 # A slow machine is no failure. In CI the same examples each time, so that what lands does not hang on luck; others
 # are looked for wherever people work: HYPOTHESIS_PROFILE=thorough looks longer.
-settings.register_profile("default", deadline=None, max_examples=50)
-settings.register_profile("thorough", deadline=None, max_examples=1000)
-settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True)
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("default", patient, max_examples=50)
+settings.register_profile("thorough", patient, max_examples=1000)
+settings.register_profile("ci", patient, max_examples=50, derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "default"))
 
 SUITE = "bookworm"
 BASE = "debian:bookworm-slim"
 BASE_PACKAGES = ("busybox-static",)
 _PATH = os.pathsep.join(["/usr/sbin", "/sbin", os.environ.get("PATH", "/usr/bin:/bin")])
-_START_SECONDS = 60.0
+_START_SECONDS = 120.0
+_STARTS = 3  # how often a dockerd that ends at once is tried
 
 ImportBase = Callable[..., str]
 Docker = Callable[..., str]
@@ -139,9 +142,7 @@ def _mmdebstrap(tar: Path, packages: Sequence[str]) -> None:
         _absent("mmdebstrap is not installed, so there is no base image to build from")
     partial = tar.with_name("partial." + tar.name)
     exclude = [f"--dpkgopt=path-exclude=/usr/share/{kind}/*" for kind in ("doc", "man", "locale", "info")]
-    command = ["mmdebstrap", "--variant=minbase", *exclude, f"--include={','.join(packages)}", SUITE, str(partial)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{' '.join(command)}:\n{done.stderr[-3000:]}"
+    mmdebstrap("--variant=minbase", *exclude, f"--include={','.join(packages)}", SUITE, str(partial))
     partial.rename(tar)
 
 
@@ -229,25 +230,19 @@ def _dockerd(dockerd: str, home: Path, bridge: str) -> Iterator[None]:
     command = [dockerd, *arguments]
     if trixie.SWITCH in os.environ:
         command = trixie.dockerd(trixie.root(_cache()), home, arguments)
-    env = {**os.environ, "PATH": _PATH}
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            command,
-            stdout=out,
-            stderr=out,
-            env=env,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 (no thread runs yet)
-        )
+    process = _start(command, log)
+    for _ in range(_STARTS - 1):
+        if _comes_up(process, home / "sock"):
+            break
+        _end(process)
+        process = _start(command, log)
     try:
-        _wait_for(process, home / "sock", log)
+        if not _comes_up(process, home / "sock"):
+            pytest.fail(f"dockerd did not start:\n{log.read_text()[-4000:]}", pytrace=False)
         yield
     finally:
         bridges = _left_bridges(home / "sock")
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=30)
-        process.kill()
-        process.wait()
+        _end(process)
         _unmount(home)
         for left in bridges:
             subprocess.run(["ip", "link", "del", left], check=False, capture_output=True)
@@ -258,13 +253,32 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
-def _wait_for(process: subprocess.Popen[bytes], sock: Path, log: Path) -> None:
+def _start(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("wb") as out:
+        return subprocess.Popen(
+            command,
+            stdout=out,
+            stderr=out,
+            env={**os.environ, "PATH": _PATH},
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 (no thread runs yet)
+        )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=30)
+    process.kill()
+    process.wait()
+
+
+def _comes_up(process: subprocess.Popen[bytes], sock: Path) -> bool:
     end = time.monotonic() + _START_SECONDS
     while time.monotonic() < end and process.poll() is None:
         if _answers(sock):
-            return
+            return True
         time.sleep(0.1)
-    pytest.fail(f"dockerd did not start:\n{log.read_text()[-4000:]}", pytrace=False)
+    return False
 
 
 def _answers(path: Path) -> bool:

@@ -17,8 +17,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 (pathlib is slow to import)
-# What runs import late, but for git: importing that asks PATH for a program.
-_HEAVY = ("docker", "dockerfile", "networkx", "pydantic", "requests", "rich.console", "rich.live", "sqlite3", "typer")
+# What runs import late, but for git, which asks PATH for a program, and dockerfile, which starts threads.
+_HEAVY = ("docker", "networkx", "pydantic", "requests", "rich.console", "rich.live", "sqlite3", "typer")
 
 
 def run(words: Sequence[str], *, cwd: str | os.PathLike[str], env: Mapping[str, str]) -> tuple[int, bytes, bytes]:
@@ -134,14 +134,13 @@ def _answer(client: socket.socket) -> None:
 def _import_all() -> None:
     import importlib
     import pkgutil
-    import threading
 
     import imgmake
 
     ours = [module.name for module in pkgutil.walk_packages(imgmake.__path__, "imgmake.")]
     for name in (*_HEAVY, *(name for name in ours if not name.endswith("__main__"))):
         importlib.import_module(name)
-    assert threading.active_count() == 1  # a fork has only the thread that forks
+    assert os.listdir("/proc/self/task") == [str(os.getpid())], "a fork has only the thread that forks"  # noqa: PTH208
 
 
 def _become(words: list[str], cwd: str, env: dict[str, str], streams: list[int]) -> None:

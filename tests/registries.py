@@ -23,6 +23,8 @@ import pytest
 
 USER = "ada"
 PASSWORD = "open sesame"
+_START_SECONDS = 60.0
+_STARTS = 5  # how often one that ends at once is tried, each time on another port
 _HTPASSWD = "ada:$2b$05$tdVMKPiYDlR9LHchMt.HjOlK/A0VyOB7TCx.xTdR.PTdoEU7nftqG\n"
 
 
@@ -56,18 +58,24 @@ def real_registry(home: Path, *, secured: bool = False) -> Iterator[RealRegistry
     if program is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)("docker-registry is not installed (Debian's package)")
     home.mkdir(parents=True, exist_ok=True)
-    host = f"127.0.0.1:{_free_port()}"
     certificate = make_certificate(home) if secured else None
+    with contextlib.ExitStack() as stack:
+        for _ in range(_STARTS):
+            process, host = _start(program, home, secured)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            if _comes_up(process, host):
+                break
+        else:
+            pytest.fail(f"docker-registry did not start:\n{(home / 'log').read_text()}", pytrace=False)
+        yield RealRegistry(host, home / "log", certificate)
+
+
+def _start(program: str, home: Path, secured: bool) -> tuple[subprocess.Popen[bytes], str]:
+    host = f"127.0.0.1:{_free_port()}"
     (home / "config.yml").write_text(json.dumps(_config(home, host, secured)))  # JSON is YAML
-    log = home / "log"
-    with log.open("wb") as out:
-        process = subprocess.Popen([program, "serve", str(home / "config.yml")], stdout=out, stderr=out)
-    try:
-        _wait_for(process, host, log)
-        yield RealRegistry(host, log, certificate)
-    finally:
-        process.kill()
-        process.wait()
+    with (home / "log").open("wb") as out:
+        return subprocess.Popen([program, "serve", str(home / "config.yml")], stdout=out, stderr=out), host
 
 
 def _config(home: Path, host: str, secured: bool) -> dict[str, Any]:
@@ -99,11 +107,12 @@ def _free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def _wait_for(process: subprocess.Popen[bytes], host: str, log: Path) -> None:
+def _comes_up(process: subprocess.Popen[bytes], host: str) -> bool:
+    """Whether it listens; it ends at once when another process took the port meanwhile."""
     name, port = host.split(":")
-    end = time.monotonic() + 20
+    end = time.monotonic() + _START_SECONDS
     while time.monotonic() < end and process.poll() is None:
         with contextlib.suppress(OSError), socket.create_connection((name, int(port)), timeout=1):
-            return
+            return process.poll() is None
         time.sleep(0.02)
-    pytest.fail(f"docker-registry did not start:\n{log.read_text()}", pytrace=False)
+    return False

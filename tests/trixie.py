@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+
+from tests.e2e.bases import mmdebstrap
 
 SWITCH = "IMGMAKE_TEST_TRIXIE"
 _PACKAGES = "docker.io,docker-cli,docker-buildx,iptables"
@@ -32,8 +33,7 @@ def root(cache: Path) -> Path:
     made = cache / "trixie"
     if not made.exists():
         partial = cache / f"trixie.{os.getpid()}"
-        command = ["mmdebstrap", "--variant=minbase", f"--include={_PACKAGES}", "trixie", str(partial)]
-        subprocess.run(command, check=True, capture_output=True)
+        mmdebstrap("--variant=minbase", f"--include={_PACKAGES}", "trixie", str(partial))
         partial.rename(made)
     return made
 

@@ -12,6 +12,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,11 +117,20 @@ def _mmdebstrap(base: Base, path: Path) -> None:
     hook = "extract" if base.variant == "extract" else "customize"  # the only one that this variant runs
     hooks = [f"--{hook}-hook={base.script}"] if base.script else []
     packages = f"--include={','.join(base.packages)}"
-    command = ["mmdebstrap", f"--variant={base.variant}", *skipped, *hooks, packages, SUITE, str(partial)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise RuntimeError(f"mmdebstrap failed:\n{done.stderr[-3000:]}")
+    mmdebstrap(f"--variant={base.variant}", *skipped, *hooks, packages, SUITE, str(partial))
     partial.rename(path)
+
+
+def mmdebstrap(*words: str) -> None:
+    """Run it; again after a while when it fails, since a mirror may have a bad minute. `words` end in what it makes."""
+    for pause in (5, 30, None):
+        done = subprocess.run(["mmdebstrap", *words], capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return
+        if pause is not None:
+            time.sleep(pause)
+            subprocess.run(["rm", "-rf", "--one-file-system", words[-1]], check=True)
+    raise RuntimeError(f"mmdebstrap {' '.join(words)}:\n{done.stderr[-3000:]}")
 
 
 def _docker(*words: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -178,10 +179,14 @@ def test_a_base_that_moved_was_pruned_or_never_pulled(app: App, tmp_path: Path) 
 def test_another_job_that_moves_the_base_meanwhile_changes_nothing(app: App) -> None:
     base = f"{app.images}-base:1"
     app.docker("tag", "debian:bookworm-slim", base)
-    app.repo.write("Dockerfile", f"FROM {base}\nRUN sleep 2\nCOPY app.txt /\nRUN test ! -e /evil\n")
+    app.repo.write("Dockerfile", f"FROM {base}\nRUN sleep 3.25\nCOPY app.txt /\nRUN test ! -e /evil\n")
 
     def move() -> None:
-        time.sleep(1.0)
+        end = time.monotonic() + 60  # then the test fails
+        while subprocess.run(["pgrep", "-fx", "sleep 3.25"], check=False, capture_output=True).returncode != 0:
+            if time.monotonic() > end:
+                return
+            time.sleep(0.05)
         build(app, "FROM debian:bookworm-slim\nRUN touch /evil\n", base)
 
     other = threading.Thread(target=move)

@@ -288,8 +288,8 @@ def test_a_stop_stops_the_build(builder: Builder, docker: Docker, base_image: st
     begun = time.monotonic()
     with pytest.raises(Interrupted):
         builder.build(request(text, no_cache=True), output=Heard(on={b"begun\n": stop}), cancel=cancel)
-    assert time.monotonic() - begun < 20
-    end = time.monotonic() + 20
+    assert time.monotonic() - begun < 60
+    end = time.monotonic() + 60
     while sleeping() and time.monotonic() < end:
         time.sleep(0.1)
     assert not sleeping()

@@ -128,7 +128,7 @@ def test_exit_code_of_a_signal(sh: Sh) -> None:
 
 def test_output_comes_as_it_is_written_from_the_first_byte(sh: Sh) -> None:
     heard = Heard()
-    assert sh("echo first; sleep 0.7; echo last >&2", heard) == 0
+    assert sh("echo first; sleep 2; echo last >&2", heard) == 0
     assert heard.text == "first\nlast\n"
     assert heard.chunks[-1][0] - heard.chunks[0][0] > 0.5
 
@@ -307,7 +307,7 @@ def test_a_service_is_there_when_it_is_healthy(sh: Sh, healthy_shop: str) -> Non
     begin = time.monotonic()
     beside = {"shop": ContainerSpec(healthy_shop, ("sh", "-c", SERVE))}
     assert sh("busybox wget -qO- http://shop:8080/", services=beside) == 0
-    assert time.monotonic() - begin < 20
+    assert time.monotonic() - begin < 28
 
 
 def test_a_service_has_services_mounts_and_a_config(sh: Sh, shop: str, base_image: str, config_image: str) -> None:
@@ -342,7 +342,7 @@ def test_a_service_without_a_port_that_fails_at_once_stops_the_run(sh: Sh, base_
 def test_a_service_without_a_port_that_ends_meanwhile_is_told(sh: Sh, base_image: str, code: int) -> None:
     heard = Heard()
     beside = {"db": ContainerSpec(base_image, ("sh", "-c", f"echo bye; sleep 1; exit {code}"))}
-    assert sh("sleep 2; exit 1", heard, services=beside) == 1
+    assert sh("sleep 3; exit 1", heard, services=beside) == 1
     assert heard.notes == [f"the service 'db' ended with exit code {code} before the command did"]
     assert heard.text == "db | bye\n"
 
@@ -386,7 +386,7 @@ def test_a_stop_ends_it_soon_with_its_services(sh: Sh, shop: str) -> None:
     begin = time.monotonic()
     beside = {"shop": ContainerSpec(shop, ("sh", "-c", SERVE))}
     assert sh("echo started; sleep 60", heard, cancel, services=beside) in (137, 143)
-    assert time.monotonic() - begin < 15
+    assert time.monotonic() - begin < 45
 
 
 def test_a_stop_while_a_service_is_waited_for(sh: Sh, shop: str) -> None:
@@ -395,7 +395,7 @@ def test_a_stop_while_a_service_is_waited_for(sh: Sh, shop: str) -> None:
     begin = time.monotonic()
     with pytest.raises((Interrupted, CommandFailed)):
         sh("true", cancel=cancel, services={"shop": ContainerSpec(shop, ("sleep", "60"))})
-    assert time.monotonic() - begin < 15
+    assert time.monotonic() - begin < 45
 
 
 def test_nothing_starts_after_a_stop(sh: Sh) -> None:
@@ -499,7 +499,7 @@ def test_a_terminal_is_joined_in_its_size_and_given_back(engine_host: str, base_
     text = f"trap 'echo caught; exit 5' INT; read line; echo got $line; {sized}; while :; do sleep 0.1; done"
     argv = ["-c", ON_TERMINAL, engine_host, base_image, text]
     root = Path(__file__).parents[2]
-    with pexpect.spawn(sys.executable, argv, cwd=root, encoding="utf-8", timeout=30, dimensions=(33, 77)) as child:
+    with pexpect.spawn(sys.executable, argv, cwd=root, encoding="utf-8", timeout=60, dimensions=(33, 77)) as child:
         child.sendline("hello")
         child.expect("got hello")
         child.expect("33 77")

@@ -283,12 +283,12 @@ def test_forget_in_another_thread_leaves_nothing_old_behind(tmp_path: Path) -> N
     class Slow(MemoryCache):
         def remember(self, path: str, seen: Remembered) -> None:
             reading.set()
-            forgotten.wait(5)
+            forgotten.wait(60)
 
     files = LocalSources(tmp_path, Slow())
     thread = threading.Thread(target=files.digest, args=("a",))
     thread.start()
-    assert reading.wait(5)
+    assert reading.wait(60)
     (tmp_path / "a").write_text("new")
     files.forget()
     forgotten.set()

@@ -61,7 +61,7 @@ class Screen:
     def wait_for(self, *shown: str) -> list[str]:
         """Read on until these lines are shown, the last of them at the bottom; then what the terminal shows."""
         while not self.lines or self.lines[-1] != shown[-1] or not set(shown) <= set(self.lines):
-            self._stream.feed(self.child.read_nonblocking(4096, timeout=10))
+            self._stream.feed(self.child.read_nonblocking(4096, timeout=60))
         return self.lines
 
     def go_on(self) -> None:

@@ -376,11 +376,11 @@ def test_a_lasting_fault_is_told_with_its_place(
 
 
 def test_nobody_listening_is_told_at_once() -> None:
-    client = RegistryClient({"HOME": "/nonexistent"}, pause=1.0)
+    client = RegistryClient({"HOME": "/nonexistent"}, pause=60.0)
     start = time.monotonic()
-    with pytest.raises(RegistryError, match="127.0.0.1:1 does not answer: connection refused"):
+    with pytest.raises(RegistryError, match=r"127\.0\.0\.1:1 does not answer: connection refused"):
         client.resolve("127.0.0.1:1/app")
-    assert time.monotonic() - start < 1.0
+    assert time.monotonic() - start < 60.0
 
 
 def test_a_stop_ends_the_waiting(client: RegistryClient, registry: FakeRegistry) -> None:
@@ -389,6 +389,9 @@ def test_a_stop_ends_the_waiting(client: RegistryClient, registry: FakeRegistry)
     registry.on_request = cancel.stop
     with pytest.raises(Interrupted):
         client.resolve(f"{registry.host}/app:1", cancel=cancel)
+    end = time.monotonic() + 60
+    while not registry.requests and time.monotonic() < end:  # it is noted when it is answered, to nobody by now
+        time.sleep(0.01)
     assert len(registry.requests) == 1
 
 
