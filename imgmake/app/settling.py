@@ -136,7 +136,7 @@ class Hearing:
 
     def __init__(self, reporter: Reporter, witness: Witness) -> None:
         self._reporter, self._witness = reporter, witness
-        self.output, self.finished = reporter.output, reporter.finished
+        self.output, self.sent, self.finished = reporter.output, reporter.sent, reporter.finished
         self.would_run, self.summary = reporter.would_run, reporter.summary
         self.known = False  # whether what is noted now follows from the Pipefile and the command line
 
