@@ -71,7 +71,8 @@ class _Reading:
             if isinstance(node, ast.Import):
                 yield from ((node.lineno, alias.name) for alias in node.names if not self._takes_module(alias))
             elif isinstance(node, ast.ImportFrom):
-                yield from ((node.lineno, f"{node.module}: {name}") for name in self._untaken(node))
+                where = "" if node.level else f"{node.module}: "
+                yield from ((node.lineno, where + name) for name in self._untaken(node))
         for node in nodes:
             if isinstance(node, ast.expr) and (what := self._wrong(node)):
                 yield node.lineno, what

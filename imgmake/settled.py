@@ -137,12 +137,13 @@ def answer(words: list[str]) -> bytes | None:
     try:
         with open(b"%s/%s" % (FOLDER, key(words)), "rb") as file:
             data = file.read()
-        return _verify(data)
+        return verify(data)
     except (OSError, ValueError, LookupError, ImportError, AttributeError):
         return None
 
 
-def _verify(data: bytes) -> bytes | None:
+def verify(data: bytes) -> bytes | None:
+    """What a record says, if all that it rests on is the same in the present folder. Raises OSError, ValueError."""
     head, body = data[: len(_MAGIC) + 41], data[len(_MAGIC) + 41 :]
     if head != b"%s%s\n" % (_MAGIC, digest(body)):
         return None
@@ -150,18 +151,24 @@ def _verify(data: bytes) -> bytes | None:
     if not time.time() < float(expires) or not state:
         return None
     split = 2 * int(count)
-    questions, looks = parts[:split], parts[split:]
     with _Lock() as free:
-        if not free or records(b".imgmake") != state:
-            return None
-        # The engine thinks while the files are looked at.
-        lines = [_ask(address, path) for path in questions[::2]]
+        same = free and records(b".imgmake") == state and _same(address, parts[:split], parts[split:])
+    return printed if same else None
+
+
+def _same(address: bytes, questions: list[bytes], looks: list[bytes]) -> bool:
+    """Whether the engine answers as it did, and every path is as it was; the engine thinks while the files are seen."""
+    lines = []
+    try:
+        for path in questions[::2]:
+            lines.append(_ask(address, path))
         for i in range(0, len(looks), 2):
             if look(looks[i][:1], looks[i][1:]) != looks[i + 1]:
-                return None
-        if [_heard(line) for line in lines] != questions[1::2]:
-            return None
-    return printed
+                return False
+        return [_heard(line) for line in lines] == questions[1::2]
+    finally:
+        for line in lines:
+            line.close()
 
 
 class _Lock:
@@ -188,9 +195,13 @@ def _ask(address: bytes, path: bytes):  # type: ignore[no-untyped-def]  # noqa: 
     from _socket import AF_UNIX, SOCK_STREAM, socket  # what `socket` wraps, in 7 ms less
 
     line = socket(AF_UNIX, SOCK_STREAM)
-    line.settimeout(_PATIENCE)
-    line.connect(address)
-    line.sendall(b"GET %s HTTP/1.0\r\nHost: docker\r\n\r\n" % path)
+    try:
+        line.settimeout(_PATIENCE)
+        line.connect(address)
+        line.sendall(b"GET %s HTTP/1.0\r\nHost: docker\r\n\r\n" % path)
+    except OSError:
+        line.close()
+        raise
     return line
 
 
@@ -199,6 +210,5 @@ def _heard(line) -> bytes:  # type: ignore[no-untyped-def]  # noqa: ANN001
     chunks = []
     while chunk := line.recv(65536):
         chunks.append(chunk)
-    line.close()
     head, _, body = b"".join(chunks).partition(b"\r\n\r\n")
     return reply(int(head.split(None, 2)[1]), body)

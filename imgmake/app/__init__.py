@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from imgmake.app.options import Options
 from imgmake.app.session import Session, open_session
-from imgmake.app.settling import settling
+from imgmake.app.settling import watched
 from imgmake.app.verifying import verify
 from imgmake.app.wiring import load
 from imgmake.errors import ImgmakeError, Interrupted, UsageError, raise_all
@@ -30,8 +30,8 @@ def build(options: Options, reporter: Reporter) -> int:
     """Bring the goals up to date; make's exit codes: 0 done, 1 from -q when something is stale, 2 failed."""
     read_only = options.dry_run or options.question
     with (
-        settling(options, reporter) as (settles, hears),
-        open_session(options, hears, read_only=read_only, settling=settles) as session,
+        watched(options, reporter) as (settling, hears),
+        open_session(options, hears, read_only=read_only, settling=settling) as session,
     ):
         goals = session.goals(options.goals)
         session.check(goals)
@@ -43,8 +43,8 @@ def build(options: Options, reporter: Reporter) -> int:
             reporter.summary(session.executor.outcomes, interrupted=True)
             return Interrupted.exit_code
         reporter.summary(outcomes)
-        if settles is not None:
-            settles.ended(session.run, session.executor, session.closure(goals), outcomes)
+        if settling is not None:
+            settling.ended(session.run, session.executor, session.closure(goals), outcomes)
         return 2 if any(outcome.state in (State.FAILED, State.CANCELLED) for outcome in outcomes) else 0
 
 

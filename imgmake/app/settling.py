@@ -13,19 +13,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from imgmake import commands, settled
 from imgmake.app.options import Options
 from imgmake.app.witness import Witness, watching
 from imgmake.engine.wire import Wire
 from imgmake.executor import Executor, Run
-from imgmake.metadata import CLOCK
+from imgmake.metadata import NAMES
 from imgmake.model import CheckRule, FileRule, ImageRule, Outcome, PhonyRule, Pipeline, Rule, State, Verdict
 from imgmake.ports import Reporter
 
 # Commands whose freshness rests on fields and on `max_age` alone; one with a clock of its own is none of these.
 _TIMELESS = (commands.Extract, commands.Lint, commands.Python, commands.Run, commands.Sh, commands.StructureTest)
+_LASTING = {"ARCH", "BUILD_ID", "FINGERPRINT", "PLATFORM"} | {name for name in NAMES if name.startswith("VCS_")}
 _KEPT = 16  # records: of other goals, variables and environments
 _IN_REPLY = ("/images/", "/json")  # what is asked of an engine to judge; all else does something, or is too long
 
@@ -113,7 +114,7 @@ class _Overheard:
         self._wire, self._settling = wire, settling
 
     @contextlib.contextmanager
-    def stream(self, method: str, path: str, body: bytes | None = None) -> Iterator[tuple[int, BinaryIO]]:
+    def stream(self, method: str, path: str, body: Any = None) -> Iterator[tuple[int, BinaryIO]]:
         witness = self._settling.witness
         begins, ends = _IN_REPLY
         if witness.spoilt or method != "GET" or not (path.startswith(begins) and path.partition("?")[0].endswith(ends)):
@@ -159,7 +160,7 @@ class Hearing:
 
 
 @contextlib.contextmanager
-def settling(options: Options, reporter: Reporter) -> Iterator[tuple[Settling | None, Reporter]]:
+def watched(options: Options, reporter: Reporter) -> Iterator[tuple[Settling | None, Reporter]]:
     """Watch a run, if its command line is one that can be answered from the last one; and whom to report to."""
     found = Settling(options, reporter) if options.told is not None else None
     if found is None or found.witness.spoilt:
@@ -180,8 +181,8 @@ def _unsettled(run: Run, executor: Executor, names: Sequence[str], outcomes: Seq
         rule = run.node(name).rule
         if not _is_known(rule) or not all(isinstance(step, _TIMELESS) for step in run.recipe(rule)):
             yield f"{name} rests on more than is known here"
-    if used := set(run.values.used()) & set(CLOCK) - {"BUILD_ID"}:
-        yield f"{', '.join(used)} is of now"
+    if used := set(run.values.used()) - _LASTING - run.pipeline.variables.keys():
+        yield f"{', '.join(used)} may be of now"
     ids = executor.build_ids
     if ids.decided is not None and ids.how != "as before":
         yield "a new BUILD_ID"
@@ -240,4 +241,4 @@ def _put(folder: Path, name: str, data: bytes) -> None:
         old.unlink(missing_ok=True)
 
 
-__all__ = ["Hearing", "Settling", "settling"]
+__all__ = ["Hearing", "Settling", "watched"]

@@ -130,7 +130,7 @@ class Witness:
     def _opened(self, path: object, mode: str | None, flags: int) -> None:
         writes = bool(flags & _WRITES) or bool(set(mode or "") & set("wax+"))
         if writes and not self._is_own(path) and not isinstance(path, int):
-            self.spoil("a file was written")
+            self.spoil(f"{path!r} was written")
         if self._changes_unseen(path):
             self.spoil(f"{path!r} was read, whose times tell nothing")
         self.saw(FILE, path)
