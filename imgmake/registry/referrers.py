@@ -77,7 +77,7 @@ class Lists:
             return
         tag = fallback_tag(subject)
         for _ in range(_TRIES):
-            with self._alone(f"{repository}:{tag}", repository.cancel):
+            with self._alone(f"what refers to images of {repository}", repository.cancel):
                 complete = _add(repository, subject, entries)
             if complete:
                 return

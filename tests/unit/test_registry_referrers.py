@@ -262,7 +262,7 @@ def test_a_lock_is_held_while_the_list_is_written(plain: FakeRegistry) -> None:
     tag = fallback(subject)
     plain.on_call = lambda method, path: events.append(method) if path.endswith(tag) and method == "PUT" else None
     client.attach(f"{plain.host}/app", subject, SBOM)
-    lock = f"lock {plain.host}/app:{tag}"
+    lock = f"lock what refers to images of {plain.host}/app"
     assert events == [lock, "PUT", "unlock", lock, "unlock"]
 
 
