@@ -52,12 +52,16 @@ def _pretend(options: Options, session: Session, goals: Sequence[str], reporter:
     prospects = session.executor.prospects(goals, lines=options.dry_run)
     _raise_errors(prospects)
     raise_all(refusals(p.publication for p in prospects if isinstance(p.publication, Publication)))
+    session.executor.tell_unfinished(goals)
+    unfinished = session.executor.unfinished(goals)
     if options.question:
-        return 1 if any(prospect.forecast.stale for prospect in prospects) else 0
+        return 1 if unfinished or any(prospect.forecast.stale for prospect in prospects) else 0
+    for first in unfinished:
+        reporter.would_run(first.target, Verdict((first.why,)), first.lines)
     for prospect in prospects:
         if prospect.lines or (prospect.forecast.stale and prospect.node.rule.recipe):
             reporter.would_run(prospect.node.id, prospect.forecast.judgement.verdict, prospect.lines)
-    if not any(prospect.forecast.stale or prospect.lines for prospect in prospects):
+    if not unfinished and not any(prospect.forecast.stale or prospect.lines for prospect in prospects):
         reporter.summary([])
     return 0
 
@@ -188,11 +192,18 @@ def plan(options: Options) -> Planned:
         _raise_errors(prospects)
         raise_all(dict.fromkeys(p.publication for p in prospects if isinstance(p.publication, ImgmakeError)))
         publications = [p.publication for p in prospects if isinstance(p.publication, Publication)]
+        first = [
+            Step(each.target, Kind.PUBLISH, Verdict((each.why,)), each.lines)
+            for each in session.executor.unfinished(goals)
+        ]
         return Planned(
-            tuple(
-                Step(p.node.id, p.node.rule.kind, p.forecast.judgement.verdict, p.lines, p.forecast.maybe)
-                for p in prospects
-                if p.lines or (p.forecast.stale and not isinstance(p.node.rule, PhonyRule))
+            (
+                *first,
+                *(
+                    Step(p.node.id, p.node.rule.kind, p.forecast.judgement.verdict, p.lines, p.forecast.maybe)
+                    for p in prospects
+                    if p.lines or (p.forecast.stale and not isinstance(p.node.rule, PhonyRule))
+                ),
             ),
             tuple((each.node.id, each.changes) for each in publications),
             tuple(refusals(publications)),

@@ -14,14 +14,16 @@ from typing import NamedTuple
 from imgmake.errors import ImgmakeError, RegistryError, StateError, TagMoved
 from imgmake.executor.tagging import Tagging, progress
 from imgmake.executor.world import Signals, World
+from imgmake.model import Reason
 from imgmake.ports import Damaged, TagWrite, Unfinished
 from imgmake.references import repository
 
 
 class Outlook(NamedTuple):
-    """What the next run that publishes would do first: why, and the docker lines that it comes to."""
+    """What the next run that publishes would do first: for which target, why, and the docker lines of it."""
 
-    why: str
+    target: str
+    why: Reason
     lines: tuple[str, ...]
 
 
@@ -119,9 +121,9 @@ class Resuming:
             tagging.compare(held)
         except TagMoved as moved:
             back = tuple(_back(tag) for tag in reversed(one.tags) if tag.done and held[tag] == tag.after)
-            return Outlook(f"{_name(one)} is undone first: {moved.message}", back)
+            return _outlook(one, f"is undone first: {moved.message}", back)
         lines = tuple(_line(tag.reference, tag.after) for tag in one.left if held[tag] != tag.after)
-        return Outlook(f"{_name(one)} is finished first: {progress(one)}", lines)
+        return _outlook(one, f"is finished first: {progress(one)}", lines)
 
     def told(self, repositories: Collection[str]) -> Iterator[str]:
         """A line for each, for runs that publish nothing."""
@@ -130,6 +132,10 @@ class Resuming:
                 yield str(damaged(one))
             else:
                 yield f"{_name(one)} waits: {progress(one)}; `imgmake {one.tags[0].target}` finishes or undoes it"
+
+
+def _outlook(one: Unfinished, what: str, lines: tuple[str, ...]) -> Outlook:
+    return Outlook(one.tags[0].target, Reason(f"{_name(one)} {what}", "interrupted"), lines)
 
 
 def damaged(found: Damaged) -> StateError:

@@ -411,7 +411,8 @@ def test_a_dry_run_tells_what_would_be_finished_and_writes_nothing(repo: Repo) -
     with repo.session(read_only=True, dry_run=True, overrides=SECOND) as (session, _):
         [found] = session.executor.unfinished(session.goals(["push"]))
         assert session.executor.unfinished(session.goals(["app"])) == []
-    assert found.why.endswith("is finished first: 1 of 3 tags are set")
+    assert (found.target, found.why.code) == ("push/a", "interrupted")
+    assert found.why.text.endswith("is finished first: 1 of 3 tags are set")
     assert found.lines == (
         f"docker buildx imagetools create --prefer-index=false -t {A_LATEST} a.test/shop@{digest}",
         f"docker buildx imagetools create --prefer-index=false -t {B_LATEST} b.test/shop@{digest}",
@@ -421,7 +422,7 @@ def test_a_dry_run_tells_what_would_be_finished_and_writes_nothing(repo: Repo) -
     cut_tag = repo.registry.remotes[A_TWO]
     with repo.session(read_only=True, dry_run=True, overrides=SECOND) as (session, _):
         [found] = session.executor.unfinished(session.goals(["push"]))
-    assert "is undone first: b.test/shop:latest was moved" in found.why
+    assert "is undone first: b.test/shop:latest was moved" in found.why.text
     assert found.lines == (f"# remove {A_TWO}",)
     assert repo.registry.remotes[A_TWO] == cut_tag
 
