@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import re
@@ -633,7 +634,7 @@ def test_evidence_is_found_again_newest_first_and_the_oldest_goes_with_its_docum
     assert list(again.evidence(f"check {ODD}")) == [evidence(n, b"<sbom %d>" % n * 1000) for n in range(9, 1, -1)]
     assert again.evidence("another") == ()
     again.close()
-    with sqlite3.connect(folder / "state.db") as rows:
+    with contextlib.closing(sqlite3.connect(folder / "state.db")) as rows:
         assert rows.execute("SELECT count(*) FROM entry WHERE kind = ?", (b"document",)).fetchone() == (8,)
 
 
