@@ -28,6 +28,7 @@ LATE: Final = (
     "BUILD_TIME_EPOCH",
     "BUILD_TIME_RFC_3339",
     "BUILD_TIME_UTC",
+    "SOURCE_DATE_EPOCH",
 )
 
 # Go's names, as GOARCH and an image's configuration spell them.

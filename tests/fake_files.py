@@ -236,6 +236,9 @@ class FakeGit:
     def short(self) -> str:
         return self._say("short", self.commit[:7])
 
+    def time(self) -> int | None:
+        return 1_562_000_000 if self.commit else None
+
     def url(self) -> str:
         return self._say("url", self.answers["url"])
 

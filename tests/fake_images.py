@@ -115,6 +115,10 @@ class FakeEngine:
         self.files[made.id].update(self.files[image.id])
         return self._shown(made.id)
 
+    def redate(self, image: Image, *, base: int, seconds: int) -> Image:
+        self.log.append(("redate", image.id, base, seconds))
+        return image
+
     def export(self, image_id: str) -> AbstractContextManager[BinaryIO]:
         self.log.append(("export", image_id))
         return _tar(self.files[image_id])
@@ -267,11 +271,9 @@ class FakeRegistry:
     ) -> str:
         self.log.append(("send", tuple(image.id for image in images), tuple(repositories)))
         self._check(repositories)
-        manifest = f"sha256:{digest([Field('image', '', image.id) for image in images])}"
-        kind = "index" if len(images) > 1 else "manifest"
-        held = Remote("", manifest, f"application/vnd.oci.image.{kind}.v1+json", tuple(images))
+        held = _manifest(images)
         self._hold(held, repositories)
-        return manifest
+        return held.digest
 
     def copy(
         self,
@@ -354,33 +356,21 @@ class FakeRegistry:
                 return found[referrer.digest]
         raise RegistryError(f"{repository} has no manifest {referrer.digest}")
 
-    # --- all at once ------------------------------------------------------------------------------------------
+    # --- for tests --------------------------------------------------------------------------------------------
 
-    def push(
-        self,
-        engine: Engine,
-        images: Sequence[Image],
-        references: Sequence[str],
-        *,
-        output: Output,
-        cancel: Cancel | None = None,
-    ) -> str:
-        self.log.append(("push", tuple(image.id for image in images), tuple(references)))
-        self._check(references)
-        found = self.send(engine, images, [_repository(one) for one in references], output=output, cancel=cancel)
-        self._tag(found, references)
-        return found
-
-    def retag(self, source: Remote, references: Sequence[str], *, output: Output, cancel: Cancel | None = None) -> None:
-        self.log.append(("retag", source.digest, tuple(references)))
-        self._check(references)
-        self._hold(source, [_repository(one) for one in references])
-        self._tag(source.digest, references)
-
-    def _tag(self, manifest: str, references: Sequence[str]) -> None:
+    def put(self, images: Sequence[Image], *references: str) -> str:
+        """What somebody else pushed, under tags; the digest. Not logged."""
+        held = _manifest(images)
+        self._hold(held, [_repository(one) for one in references])
         for reference in references:
-            held = self.remotes.get(full_name(reference))
-            self.set_tag(reference, manifest, before=held.digest if held else None)
+            self.remotes[full_name(reference)] = replace(held, reference=full_name(reference))
+        return held.digest
+
+
+def _manifest(images: Sequence[Image]) -> Remote:
+    manifest = f"sha256:{digest([Field('image', '', image.id) for image in images])}"
+    kind = "index" if len(images) > 1 else "manifest"
+    return Remote("", manifest, f"application/vnd.oci.image.{kind}.v1+json", tuple(images))
 
 
 def _repository(reference: str) -> str:

@@ -255,7 +255,13 @@ def _providers(run: Run, branch: str) -> Mapping[str, Callable[[], str]]:
         "VCS_TAG": git.tag,
         "VCS_DESCRIBE": git.describe,
         **metadata.clock_values(run.moment),
+        "SOURCE_DATE_EPOCH": lambda: str(_or_now(git.time(), run.moment)),
     }
+
+
+def _or_now(time: int | None, now: Callable[[], float]) -> int:
+    """The commit's time; before the first commit that of the build."""
+    return int(now()) if time is None else time
 
 
 class _Captured:

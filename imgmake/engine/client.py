@@ -125,6 +125,12 @@ class DockerEngine:
         containerd = self.info().store == "containerd"
         return relabel.relabel(self._wire, image, labels=labels, remove=remove, containerd=containerd)
 
+    def redate(self, image: Image, *, base: int, seconds: int) -> Image:
+        from imgmake.engine import redate
+
+        containerd = self.info().store == "containerd"
+        return redate.redate(self._wire, image, base=base, seconds=seconds, containerd=containerd)
+
     @contextlib.contextmanager
     def export(self, image_id: str) -> Iterator[BinaryIO]:
         with self._wire.stream("GET", url(f"/images/{image_id}/get")) as (status, stream):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import Any, BinaryIO
 
 from imgmake import stamp
 from imgmake.engine import images
+from imgmake.engine.load import load
 from imgmake.engine.wire import Wire, expect, send, url
 from imgmake.errors import EngineError
 from imgmake.ports import Image
@@ -72,7 +72,7 @@ def _load_config(wire: Wire, config: Config, labels: Mapping[str, str]) -> str:
     digest = hashlib.sha256(blob).hexdigest()
     layers = [f"{number}/layer.tar" for number, _ in enumerate(config["rootfs"]["diff_ids"])]
     manifest = [{"Config": f"{digest}.json", "RepoTags": None, "Layers": layers}]
-    _load(wire, {f"{digest}.json": blob, "manifest.json": json.dumps(manifest).encode()})
+    load(wire, {f"{digest}.json": blob, "manifest.json": json.dumps(manifest).encode()})
     return f"sha256:{digest}"
 
 
@@ -142,7 +142,7 @@ def _load_oci(wire: Wire, image: Image, labels: Mapping[str, str]) -> str:
         _blob_name(digest): blob,
         _blob_name(top["digest"]): text,
     }
-    _load(wire, files)
+    load(wire, files)
     return str(top["digest"])
 
 
@@ -192,16 +192,3 @@ def _json_members(stream: BinaryIO) -> dict[str, bytes]:
             if text[:1] in (b"{", b"["):
                 found[member.name] = text
     return found
-
-
-def _load(wire: Wire, files: Mapping[str, bytes]) -> None:
-    body = io.BytesIO()
-    with tarfile.open(fileobj=body, mode="w") as tar:
-        for name, text in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(text)
-            tar.addfile(member, io.BytesIO(text))
-    reply = expect(send(wire, "POST", "/images/load", body.getvalue(), quiet="1"), "load a configuration")
-    for line in reply.body.splitlines():
-        if error := _json_object(line).get("error"):
-            raise EngineError(f"the engine could not load a configuration: {error}")

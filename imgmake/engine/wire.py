@@ -17,6 +17,8 @@ from urllib.parse import quote, urlencode
 from imgmake.engine.hosts import Host
 from imgmake.errors import EngineError, EngineUnavailable
 
+Body = bytes | BinaryIO | None
+
 _START = "start it (systemctl start docker), or have imgmake start it: --start-engine"
 
 
@@ -44,12 +46,12 @@ class Wire(Protocol):
     """One way to the engine."""
 
     def stream(
-        self, method: str, path: str, body: bytes | None = None
+        self, method: str, path: str, body: Body = None
     ) -> contextlib.AbstractContextManager[tuple[int, BinaryIO]]:
-        """Send a request; its status, and its body as it comes."""
+        """Send a request; its status, and its body as it comes. A file is sent from its start."""
 
 
-def send(wire: Wire, method: str, path: str, body: bytes | None = None, **query: Any) -> Reply:
+def send(wire: Wire, method: str, path: str, body: Body = None, **query: Any) -> Reply:
     """Send a request and read the whole answer. `query` values that are no strings are sent as JSON."""
     with wire.stream(method, url(path, **query), body) as (status, stream):
         try:
@@ -79,12 +81,14 @@ class UnixWire:
         self._path = host.socket or ""
 
     @contextlib.contextmanager
-    def stream(self, method: str, path: str, body: bytes | None = None) -> Iterator[tuple[int, BinaryIO]]:
+    def stream(self, method: str, path: str, body: Body = None) -> Iterator[tuple[int, BinaryIO]]:
         with contextlib.ExitStack() as stack:
             try:
                 sock = stack.enter_context(socket.socket(socket.AF_UNIX))
                 sock.connect(self._path)
-                sock.sendall(_head(method, path, body) + (body or b""))
+                sock.sendall(_head(method, path, body) + (body if isinstance(body, bytes) else b""))
+                if body is not None and not isinstance(body, bytes):
+                    sock.sendfile(body)
                 reader = stack.enter_context(sock.makefile("rb"))
                 status = _status(reader)
             except OSError as error:
@@ -100,7 +104,7 @@ class SdkWire:
         self._client = client
 
     @contextlib.contextmanager
-    def stream(self, method: str, path: str, body: bytes | None = None) -> Iterator[tuple[int, BinaryIO]]:
+    def stream(self, method: str, path: str, body: Body = None) -> Iterator[tuple[int, BinaryIO]]:
         import requests
         import urllib3
 
@@ -146,11 +150,19 @@ def _cause(error: BaseException) -> BaseException:
     return error
 
 
-def _head(method: str, path: str, body: bytes | None) -> bytes:
+def _head(method: str, path: str, body: Body) -> bytes:
     lines = [f"{method} {path} HTTP/1.0", "Host: docker"]
     if method == "POST":
-        lines += ["Content-Type: application/x-tar", f"Content-Length: {len(body or b'')}"]
+        lines += ["Content-Type: application/x-tar", f"Content-Length: {_length(body)}"]
     return "\r\n".join([*lines, "", ""]).encode()
+
+
+def _length(body: Body) -> int:
+    if body is None or isinstance(body, bytes):
+        return len(body or b"")
+    size = body.seek(0, 2)
+    body.seek(0)
+    return size
 
 
 def _status(reader: BinaryIO) -> int:

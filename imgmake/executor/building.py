@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from imgmake import dockerfile, stamp
 from imgmake.commands import owner, tools
@@ -14,6 +14,7 @@ from imgmake.executor.images import Images
 from imgmake.executor.masking import Masked
 from imgmake.executor.origins import Origins
 from imgmake.executor.reading import Reader, Reading
+from imgmake.executor.reproducible import sent
 from imgmake.executor.run import Run
 from imgmake.fingerprint import digest
 from imgmake.freshness import short
@@ -30,7 +31,7 @@ from imgmake.imagerule import (
 )
 from imgmake.metadata import NAMES
 from imgmake.model import ImageRule
-from imgmake.ports import Builder, BuildRequest, Image, Output
+from imgmake.ports import Builder, BuildRequest, ContextFile, Image, Output
 from imgmake.stamp import Stamp
 
 _STAMPED = ("BUILD_ID", "BUILD_DATE", "VCS_REF", "VCS_URL")
@@ -81,6 +82,7 @@ class Building:
         image = engine.image(built)
         if image is None:
             raise BuildError(f"{builder.name} says that it built {short(built)}, which the engine does not have")
+        image = self._redated(rule, image, bases, builder)
         with run.signals.lock:
             self._guard(node, tags)  # once more: another imgmake may have set them meanwhile
             sealed, seal = self._stamp(node, rule, reading, image, bases, builder, began)
@@ -91,6 +93,17 @@ class Building:
         if builder.family == "buildkit" and sealed.id != image.id:
             engine.remove(image.id)  # BuildKit's cache is apart; the classic builder's is the image itself
         output.note(f"built {short(sealed.id)}" + (f" as {', '.join(tags)}" if tags else ""))
+
+    def _redated(self, rule: ImageRule, image: Image, bases: Mapping[str, Image], builder: Builder) -> Image:
+        """The image with nothing in its own layers later than the commit, where it is to be the same in every clone."""
+        seconds = self._reader.reproducible.seconds(rule)
+        if seconds is None:
+            return image
+        shared = max((_in_common(image.layers, base.layers) for base in bases.values()), default=0)
+        redated = self._run.world.engine().redate(image, base=shared, seconds=seconds)
+        if builder.family == "buildkit" and redated.id != image.id:
+            self._run.world.engine().remove(image.id)
+        return redated
 
     def _built(self, builder: Builder, request: BuildRequest, output: Output, rule: ImageRule) -> str:
         """The ID that the builder gives; when it failed since the engine went away, that is the error."""
@@ -181,7 +194,7 @@ class Building:
     ) -> BuildRequest:
         expand = self._run.values.expand
         return BuildRequest(
-            context=lambda: reading.context.tar(reading.context.files(reading.reads)),
+            context=lambda: reading.context.tar(self._files(rule, reading)),
             context_dir=context_folder(rule) or ".",
             dockerfile=dockerfile.pin(reading.text, reading.analysis, pins) if pins else reading.text,
             dockerfile_name=dockerfile_path(rule),
@@ -195,6 +208,13 @@ class Building:
             no_cache=self._run.settings.wish.always,
             tags=tags,
         )
+
+    def _files(self, rule: ImageRule, reading: Reading) -> Sequence[ContextFile]:
+        found, reproducible = reading.context.files(reading.reads), self._reader.reproducible
+        if not reproducible.wanted(rule):
+            return found
+        seconds = reproducible.seconds(rule)
+        return [sent(file, seconds) for file in found]
 
     def _arguments(self, rule: ImageRule, reading: Reading) -> Mapping[str, str]:
         images = {name: given for name, given in rule.build_args.items() if isinstance(given, ImageRule)}
@@ -299,3 +319,10 @@ def _digest_of(image: Image) -> str:
 
 def _known_digest(image: Image) -> str:
     return next((digest.partition("@")[2] for digest in image.digests), "")
+
+
+def _in_common(layers: Sequence[str], others: Sequence[str]) -> int:
+    """How many layers two images have in common, from the first on."""
+    return next(
+        (i for i, (a, b) in enumerate(zip(layers, others, strict=False)) if a != b), min(len(layers), len(others))
+    )

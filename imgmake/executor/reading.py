@@ -6,6 +6,7 @@ that it was built with, and built with those of now.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from imgmake import dockerfile
 from imgmake.dockerfile import Analysis, ContextRead, Dockerfile
 from imgmake.errors import GraphError
 from imgmake.executor import inputs
+from imgmake.executor.reproducible import Reproducible, counted
 from imgmake.executor.run import Run
 from imgmake.graph import Node
 from imgmake.ignore import Ignore
@@ -57,6 +59,11 @@ class Reader:
     run: Run
     _contexts: dict[tuple[str, str, int], Context] = field(default_factory=dict)
 
+    @functools.cached_property
+    def reproducible(self) -> Reproducible:
+        """Which images are to be the same in every clone."""
+        return Reproducible(self.run)
+
     def read(
         self,
         node: Node,
@@ -86,7 +93,7 @@ class Reader:
         )
         declared = {name: value for name, value in arguments.items() if name in analysis.declared}
         context = self._context(node, rule, family)
-        fields = (*self._fields(node, rule, analysis, declared, expand, family), *self._files(analysis, context))
+        fields = (*self._fields(node, rule, analysis, declared, expand, family), *self._files(rule, analysis, context))
         return Reading(analysis, declared, context, fields, text)
 
     def platform(self, node: Node) -> str:
@@ -146,9 +153,10 @@ class Reader:
             self._contexts[key] = self.run.world.context(self.run.path(folder), ignore, inside)
         return self._contexts[key]
 
-    def _files(self, analysis: Analysis, context: Context) -> tuple[Field, ...]:
+    def _files(self, rule: ImageRule, analysis: Analysis, context: Context) -> Sequence[Field]:
         reads = None if analysis.whole_context else analysis.reads
-        return tuple(context.fields(reads, lambda path: self.run.world.sources.digest(str(path))))
+        found = context.fields(reads, lambda path: self.run.world.sources.digest(str(path)))
+        return [counted(one) for one in found] if self.reproducible.wanted(rule) else found
 
     def _fields(
         self,

@@ -49,20 +49,6 @@ class Registry(Protocol):
 
     def tags(self, repository: str) -> Sequence[str]: ...
 
-    def push(
-        self,
-        engine: Engine,
-        images: Sequence[Image],
-        references: Sequence[str],
-        *,
-        output: Output,
-        cancel: Cancel | None = None,
-    ) -> str:
-        """Send layers, configurations and manifests by digest, then set the tags; several images make one index."""
-
-    def retag(self, source: Remote, references: Sequence[str], *, output: Output, cancel: Cancel | None = None) -> None:
-        """Set further tags on a manifest that a registry has; to another repository it is copied first."""
-
     # --- a publication in its steps: everything by digest first, then the tags ---------------------------------
 
     def digest(self, reference: str, *, cancel: Cancel | None = None) -> str | None:

@@ -48,6 +48,11 @@ class LocalGit:
         revision = self.revision()
         return revision and (self._ask("rev-parse", "--short", "HEAD").strip() or revision[:7])
 
+    def time(self) -> int | None:
+        """When the commit was made (the committer's date), in seconds since the epoch; None without one."""
+        found = self._ask("show", "--no-patch", "--format=%ct", "HEAD").strip() if self.revision() else ""
+        return int(found) if found.isdecimal() else None
+
     def url(self) -> str:
         """Where `origin`, or else the first remote, is; without credentials or query."""
         remotes = self._ask("remote").split() if self.revision() else []

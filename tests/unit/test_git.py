@@ -55,6 +55,13 @@ def facts(folder: Path) -> tuple[object, ...]:
     return (*told, asked.dirty(), tuple(asked.untracked()))
 
 
+def test_the_time_of_the_commit(repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_COMMITTER_DATE", "1700000000 +0200")
+    git(repo, "commit", "-q", "--allow-empty", "-m", "dated")
+    assert LocalGit(repo).time() == 1_700_000_000
+    assert LocalGit(tmp_path).time() is None
+
+
 NOTHING = ("", "", "", "", "", "", False, ())
 
 
