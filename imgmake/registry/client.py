@@ -148,39 +148,6 @@ class RegistryClient:
         """The content of one referrer, verified."""
         return content(self.repository(parse(repository), cancel), referrer)
 
-    # --- all at once ------------------------------------------------------------------------------------------
-
-    def push(
-        self,
-        engine: Engine,
-        images: Sequence[Image],
-        references: Sequence[str],
-        *,
-        output: Output,
-        cancel: Cancel | None = None,
-    ) -> str:
-        """Send images of the engine to every reference; several make one index. Returns the digest that tags name.
-
-        Only what a registry lacks is exported, packed and sent; tags are set last, each read back.
-        """
-        names = [_tagged(reference) for reference in references]
-        repositories = [name.repository for name in names]
-        digest = self.send(engine, images, repositories, near=references, output=output, cancel=cancel)
-        self._set_tags(names, digest, output, cancel)
-        return digest
-
-    def retag(self, source: Remote, references: Sequence[str], *, output: Output, cancel: Cancel | None = None) -> None:
-        """Set tags on what a registry has; for another repository it is copied there first, byte for byte."""
-        names = [_tagged(reference) for reference in references]
-        self.copy(source, [name.repository for name in names], output=output, cancel=cancel)
-        self._set_tags(names, source.digest, output, cancel)
-
-    def _set_tags(self, names: Sequence[Reference], digest: str, output: Output, cancel: Cancel | None) -> None:
-        for name in dict.fromkeys(names):
-            before = self.digest(str(name), cancel=cancel)
-            moved = self.set_tag(str(name), digest, before=before, cancel=cancel)
-            output.note(f"tag {name} -> {digest}{'' if moved else ' (as it was)'}")
-
     # --- places -----------------------------------------------------------------------------------------------
 
     def repository(self, name: Reference, cancel: Cancel | None = None, output: Output | None = None) -> Repository:

@@ -16,6 +16,7 @@ import pytest
 
 from imgmake.errors import RegistryError
 from imgmake.ports import Engine, Image
+from imgmake.references import repository
 from imgmake.registry import RegistryClient
 from tests.fakes import RecordingOutput
 from tests.registries import PASSWORD, USER, RealRegistry, Request, real_registry
@@ -89,7 +90,16 @@ def client_for(home: Path, **environ: str) -> RegistryClient:
 
 
 def push(client: RegistryClient, engine: Saves, images: list[Image], *references: str) -> str:
-    return client.push(cast(Engine, engine), images, references, output=RecordingOutput())
+    """Send images and set tags on them, whatever those hold."""
+    names = [repository(one) for one in references]
+    digest = client.send(cast(Engine, engine), images, names, near=references, output=RecordingOutput())
+    set_tags(client, digest, *references)
+    return digest
+
+
+def set_tags(client: RegistryClient, digest: str, *references: str) -> None:
+    for reference in references:
+        client.set_tag(reference, digest, before=client.digest(reference))
 
 
 def log_in(home: Path, registry: RealRegistry, password: str = PASSWORD) -> Path:
@@ -213,7 +223,8 @@ def test_a_published_image_is_copied_without_an_engine(
     assert source is not None
 
     targets = [f"{plain.host}/source:stable", f"{plain.host}/released:1", f"{secured.host}/released:1"]
-    client.retag(source, targets, output=RecordingOutput())
+    client.copy(source, [repository(one) for one in targets], output=RecordingOutput())
+    set_tags(client, source.digest, *targets)
 
     for target in targets:
         found = client.resolve(target)

@@ -162,15 +162,13 @@ def test_builder_makes_equal_content_for_equal_requests() -> None:
 def test_registry_holds_what_was_pushed() -> None:
     world = World()
     image = world.engine.commit_image("app:1")
-    pushed = world.registry.push(world.engine, [image], ["r.example/app:1"], output=RecordingOutput())
+    pushed = world.registry.put([image], "r.example/app:1", "r.example/app:2")
     held = world.registry.resolve("r.example/app:1")
     assert held is not None
-    assert (held.digest, held.images[0].id, world.registry.tags("r.example/app")) == (pushed, image.id, ("1",))
-    world.registry.retag(held, ["r.example/app:2"], output=RecordingOutput())
-    assert world.registry.tags("r.example/app") == ("1", "2")
+    assert (held.digest, held.images[0].id, world.registry.tags("r.example/app")) == (pushed, image.id, ("1", "2"))
     world.registry.refuses.add("r.example/app:3")
     with pytest.raises(RegistryError, match="denied"):
-        world.registry.retag(held, ["r.example/app:3"], output=RecordingOutput())
+        world.registry.set_tag("r.example/app:3", pushed, before=None)
 
 
 def test_registry_sets_tags_only_on_what_was_sent_and_from_what_was_expected() -> None:

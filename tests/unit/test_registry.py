@@ -13,8 +13,9 @@ from typing import Any, cast
 
 import pytest
 
-from imgmake.errors import Interrupted, InvalidReference, RegistryError
+from imgmake.errors import Interrupted, RegistryError
 from imgmake.ports import Cancel, Engine, Image, Registry, Remote
+from imgmake.references import repository
 from imgmake.registry import RegistryClient
 from tests.fake_registry import Exporter, FakeRegistry, Fault, layer, sha256
 from tests.fakes import RecordingOutput
@@ -46,9 +47,23 @@ def new_client(**options: Any) -> RegistryClient:
 
 
 def push(client: RegistryClient, engine: Exporter, images: list[Image], *references: str) -> list[str]:
+    """Send images and set tags on them, whatever those hold; what was told."""
     output = RecordingOutput()
-    client.push(cast(Engine, engine), images, references, output=output)
-    return [event[1] for event in output.events if event[0] == "note"]
+    digest = client.send(
+        cast(Engine, engine), images, [repository(one) for one in references], near=references, output=output
+    )
+    set_tags(client, digest, *references)
+    return [event[1] for event in output.events]
+
+
+def set_tags(client: RegistryClient, digest: str, *references: str) -> None:
+    for reference in references:
+        client.set_tag(reference, digest, before=client.digest(reference))
+
+
+def copy(client: RegistryClient, source: Remote, *references: str) -> None:
+    client.copy(source, [repository(one) for one in references], output=RecordingOutput())
+    set_tags(client, source.digest, *references)
 
 
 def resolved(client: RegistryClient, reference: str) -> Remote:
@@ -83,8 +98,7 @@ def test_a_pushed_image_is_what_the_engine_has(layout: str, client: RegistryClie
     manifest = json.loads(registry.manifests["app", "1"][1])
     blobs = [registry.blobs["app", one["digest"]] for one in manifest["layers"]]
     assert tuple(sha256(zlib.decompress(blob, 31)) for blob in blobs) == image.layers
-    assert notes[0] == f"pushing {registry.host}/app: 2 of 2 layers to send ({sum(map(len, blobs))} B)"
-    assert notes[1:] == [f"tag {registry.host}/app:{tag} -> {found.digest}" for tag in ("1", "latest")]
+    assert notes == [f"pushing {registry.host}/app: 2 of 2 layers to send ({sum(map(len, blobs))} B)"]
 
 
 def test_a_second_push_writes_nothing_and_asks_the_engine_for_nothing(registry: FakeRegistry) -> None:
@@ -97,7 +111,6 @@ def test_a_second_push_writes_nothing_and_asks_the_engine_for_nothing(registry: 
 
     assert (len(registry.writes()), engine.exports) == before
     assert notes[0].endswith("0 of 2 layers to send")
-    assert notes[1].endswith("(as it was)")
 
 
 def test_only_a_changed_layer_is_sent_however_the_others_were_packed(registry: FakeRegistry) -> None:
@@ -194,11 +207,6 @@ def test_a_new_registry_gets_the_same_bytes_as_the_old_one(registry: FakeRegistr
     push(new_client(), archive, [image], f"{other.host}/app:1", f"{registry.host}/app:2")
     digests = [resolved(new_client(), f"{one.host}/app:{tag}").digest for one, tag in ((registry, 2), (other, 1))]
     assert digests[0] == digests[1]
-
-
-def test_a_digest_cannot_be_pushed_to(client: RegistryClient) -> None:
-    with pytest.raises(InvalidReference, match="only a tag can be set"):
-        push(client, Exporter(), [], f"localhost:1/app@sha256:{'0' * 64}")
 
 
 @pytest.mark.parametrize("size", [700, 3000])
@@ -305,7 +313,7 @@ def test_a_layer_changed_on_its_way_to_another_registry_is_refused(
     digest = json.loads(registry.manifests["app", "1"][1])["layers"][0]["digest"]
     registry.faults = [Fault("GET", digest, body=b"other")]
     with pytest.raises(RegistryError, match="is not what its digest says"):
-        client.retag(source, [f"{other.host}/app:1"], output=RecordingOutput())
+        copy(client, source, f"{other.host}/app:1")
     assert other.tags("app") == []
 
 
@@ -395,22 +403,22 @@ def test_a_stop_ends_the_waiting(client: RegistryClient, registry: FakeRegistry)
     assert len(registry.requests) == 1
 
 
-def test_a_stop_during_a_push_sets_no_tag(client: RegistryClient, registry: FakeRegistry) -> None:
+def test_a_stop_while_sending_leaves_no_manifest(client: RegistryClient, registry: FakeRegistry) -> None:
     engine = Exporter()
     cancel = Cancel()
     registry.on_request = lambda: cancel.stop() if registry.blobs else None
     with pytest.raises(Interrupted):
-        client.push(
+        client.send(
             cast(Engine, engine),
             [engine.image("one", "two")],
-            [f"{registry.host}/app:1"],
+            [f"{registry.host}/app"],
             output=RecordingOutput(),
             cancel=cancel,
         )
     assert registry.manifests == {}
 
 
-# --- retag ------------------------------------------------------------------------------------------------------
+# --- copy -------------------------------------------------------------------------------------------------------
 
 
 def test_a_tag_is_added_to_what_the_registry_has(client: RegistryClient, registry: FakeRegistry) -> None:
@@ -418,7 +426,7 @@ def test_a_tag_is_added_to_what_the_registry_has(client: RegistryClient, registr
     push(client, engine, [engine.image("one"), engine.image("one", architecture="arm64")], f"{registry.host}/app:1")
     source = resolved(client, f"{registry.host}/app:1")
     before = len(registry.writes())
-    client.retag(source, [f"{registry.host}/app:1.0", f"{registry.host}/app:1.0"], output=RecordingOutput())
+    copy(client, source, f"{registry.host}/app:1.0")
     assert [one.path for one in registry.writes()[before:]] == ["/v2/app/manifests/1.0"]
     assert resolved(client, f"{registry.host}/app:1.0").digest == source.digest
 
@@ -431,17 +439,41 @@ def test_a_copy_elsewhere_is_the_same_to_the_byte(
     push(client, engine, images, f"{registry.host}/app:1")
     source = resolved(client, f"{registry.host}/app:1")
     for target in (f"{other.host}/team/app:1", f"{registry.host}/released:1"):
-        client.retag(source, [target], output=RecordingOutput())
+        copy(client, source, target)
         copied = resolved(client, target)
         assert copied.digest == source.digest
         assert [one.id for one in copied.images] == [one.id for one in images]
     assert registry.sent("released") == []  # within a registry nothing is transferred
 
 
-def test_what_was_deleted_meanwhile_cannot_be_tagged(client: RegistryClient, registry: FakeRegistry) -> None:
+def test_a_tag_that_moves_meanwhile_does_not_change_what_is_copied(
+    client: RegistryClient, registry: FakeRegistry, other: FakeRegistry
+) -> None:
+    engine = Exporter()
+    push(client, engine, [engine.image("one")], f"{registry.host}/app:1")
+    source = resolved(client, f"{registry.host}/app:1")
+    push(client, engine, [engine.image("two")], f"{registry.host}/app:1")
+    copy(client, source, f"{other.host}/app:1")
+    assert resolved(client, f"{other.host}/app:1").images[0].id == source.images[0].id
+
+
+def test_what_was_deleted_meanwhile_cannot_be_copied(
+    client: RegistryClient, registry: FakeRegistry, other: FakeRegistry
+) -> None:
     engine = Exporter()
     push(client, engine, [engine.image("one")], f"{registry.host}/app:1")
     source = resolved(client, f"{registry.host}/app:1")
     registry.manifests.clear()
-    with pytest.raises(RegistryError, match="is not there"):
-        client.retag(source, [f"{registry.host}/app:2"], output=RecordingOutput())
+    for host in (registry.host, other.host):
+        with pytest.raises(RegistryError, match="is not there"):
+            copy(client, source, f"{host}/app:2")
+
+
+def test_a_layer_that_may_not_be_passed_on_stays_where_it_is(
+    client: RegistryClient, registry: FakeRegistry, other: FakeRegistry
+) -> None:
+    """Windows' base layers: no registry holds them, and the manifest says where they are."""
+    away = {"digest": sha256(b"away"), "size": 4, "urls": ["https://example.com/layer"]}
+    registry.put("app", "1", {"mediaType": f"{OCI}.manifest.v1+json", "layers": [away]})
+    copy(client, resolved(client, f"{registry.host}/app:1"), f"{other.host}/app:1")
+    assert other.tags("app") == ["1"]

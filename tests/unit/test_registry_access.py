@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from imgmake.errors import RegistryError
 from imgmake.ports import Engine, Shell
+from imgmake.references import repository
 from imgmake.registry import RegistryClient
 from imgmake.registry.authority import Authority, TokenRequest, challenges
 from imgmake.registry.credentials import NOBODY, Credential, Credentials
@@ -154,8 +155,12 @@ def tokens() -> Iterator[FakeRegistry]:
 
 
 def push(client: RegistryClient, *references: str) -> None:
+    """Send an image and set tags on it."""
     engine = Exporter()
-    client.push(cast(Engine, engine), [engine.image("one")], references, output=RecordingOutput())
+    names = [repository(one) for one in references]
+    digest = client.send(cast(Engine, engine), [engine.image("one")], names, output=RecordingOutput())
+    for reference in references:
+        client.set_tag(reference, digest, before=None)
 
 
 def test_a_password_is_sent_only_once_asked_for(basic: FakeRegistry, tmp_path: Path, environ: dict[str, str]) -> None:
@@ -253,11 +258,9 @@ def test_a_password_does_not_leave_tls(environ: dict[str, str]) -> None:
 def test_a_redirect_elsewhere_gets_no_credentials(basic: FakeRegistry, tmp_path: Path, environ: dict[str, str]) -> None:
     configure(tmp_path, auths={basic.host: auth()})
     with FakeRegistry() as storage:
-        engine = Exporter()
         client = client_for(environ)
-        for host in (storage.host, basic.host):
-            client.push(cast(Engine, engine), [engine.image("one")], [f"{host}/app:1"], output=RecordingOutput())
-        config = engine.image("one").id
+        push(client, f"{storage.host}/app:1", f"{basic.host}/app:1")
+        config = Exporter().image("one").id
         where = f"http://localhost:{storage.host.rpartition(':')[2]}/v2/app/blobs/{config}"
         basic.faults = [Fault("GET", f"/blobs/{config}", 307, headers={"Location": where})]
         assert client.resolve(f"{basic.host}/app:1")

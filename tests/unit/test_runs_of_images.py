@@ -11,7 +11,6 @@ import pytest
 from imgmake import stamp
 from imgmake.errors import BuildError, EngineUnavailable, Refused
 from tests.fake_images import full_name
-from tests.fakes import RecordingReporter
 from tests.unit.runs import Repo
 
 DOCKERFILE = """\
@@ -596,7 +595,7 @@ def test_what_the_registry_holds_may_be_too_old_or_from_a_moved_base(repo: Repo,
     def offer(repo: Repo, *layers: str) -> None:
         base = engine(repo).commit_image("debian:12", layers=layers)
         engine(repo).upstream[full_name("debian:12")] = base
-        repo.registry.push(engine(repo), [base], ["debian:12"], output=RecordingReporter().output("base"))
+        repo.registry.put([base], "debian:12")
 
     repo.pipefile(PUBLISH.replace('"app",', f'"app", {rule},'))
     offer(repo, "sha256:debian")
