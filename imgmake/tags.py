@@ -168,6 +168,9 @@ def _fixed(wanted: Wanted, reference: str, held: Holder) -> TagChange:
 
 def _moved(wanted: Wanted, reference: str, held: Holder, ours: Ours, ancestor: Ancestry, rollback: bool) -> TagChange:
     """A tag that may move: a version's to the highest one, any other never to an older commit."""
+    if held.same is None:
+        why = "unless the build makes this image again"
+        return TagChange(reference, TagAction.MOVE, held.digest, ours.digest, why)
     back, note = _direction(ours.origin, held.origin, ancestor)
     ordered = not wanted.covers or bool(wanted.equal)  # else the version decides, whatever the commits are
     if not (back and ordered):

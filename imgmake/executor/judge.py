@@ -174,7 +174,7 @@ class Judge:
         """What becomes of a rule's tags: as it is, or when images have to be built first, as far as is certain."""
         forecast = self.forecast(node)
         left = [name for name in self._content_prerequisites(node) if self._pending(name)]
-        if forecast.judgement.detail is not None and not (left and self.publishing.promotes(node.rule)):
+        if forecast.judgement.detail is not None and not (left and self.publishing.local(node)):
             return cast(Publication, forecast.judgement.detail)
         if forecast.error is not None and not isinstance(forecast.error, EngineUnavailable):
             raise forecast.error

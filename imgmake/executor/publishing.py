@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from imgmake import stamp, tags
 from imgmake.errors import Refused
+from imgmake.executor.attesting import Attesting
 from imgmake.executor.images import Images
 from imgmake.executor.promotion import Promotion
 from imgmake.executor.publication import Publication
 from imgmake.executor.reading import Reader
 from imgmake.executor.remotely import Remotely
+from imgmake.executor.requirements import Requirements
 from imgmake.executor.run import Judgement, Run
 from imgmake.executor.tagplan import Asked, Held, TagPlan
 from imgmake.fingerprint import digest
@@ -23,7 +25,7 @@ from imgmake.freshness import FORCED, short
 from imgmake.graph import Node
 from imgmake.imagerule import platforms
 from imgmake.model import ImageRule, PublishRule, Reason, Rule, Verdict
-from imgmake.ports import Image, Output, Remote
+from imgmake.ports import Image, Remote
 from imgmake.references import repository as repository_of
 from imgmake.stamp import Stamp
 from imgmake.tags import Origin, Ours, TagAction, TagChange, Wanted
@@ -31,13 +33,6 @@ from imgmake.tags import Origin, Ours, TagAction, TagChange, Wanted
 _FILES = 3  # files of a dirty tree that are named
 _INDEX = "index"  # in the media type of an index, and `manifest.list` in Docker's
 _COMMIT = "commit first, or publish a commit with --commit REV; --allow-dirty publishes it as it is"
-
-
-class Requirements(Protocol):
-    """Knows which results a registry holds about an image."""
-
-    def missing(self, rule: PublishRule, subject: Remote) -> Sequence[str]:
-        """What `requires` names and the registry does not show to have passed, a line each."""
 
 
 class Local(NamedTuple):
@@ -50,11 +45,12 @@ class Local(NamedTuple):
 class Publishing:
     """Judges publish rules."""
 
-    def __init__(self, run: Run, reader: Reader, images: Images, requirements: Requirements | None = None) -> None:
+    def __init__(self, run: Run, reader: Reader, images: Images) -> None:
         self._run = run
         self._reader = reader
         self._images = images
-        self._requirements = requirements
+        self._attesting = Attesting(run)
+        self._requirements = Requirements(run)
         self._promotion = Promotion(run)
         self.tags = TagPlan(run)
         self._remotely = Remotely(run, reader, images, self.tags)
@@ -118,9 +114,10 @@ class Publishing:
         return Origin(self._run.world.git.revision() or found.revision, found.time)
 
     def _judgement(self, publication: Publication) -> Judgement:
+        """Stale when a tag is to be written; when all stay, a newer result of a check may still be to be told."""
         changes = [change for change in publication.changes if change.action is not TagAction.LEAVE]
         reasons = [FORCED] if changes and self._run.settings.wish.always else []
-        reasons += [_reason(change, publication) for change in changes]
+        reasons += [_reason(change, publication) for change in changes] or self._attesting.news(publication)
         return Judgement(Verdict(tuple(reasons)), (), publication)
 
     # --- promotion ------------------------------------------------------------------------------------------
@@ -152,11 +149,7 @@ class Publishing:
         return _refused(found, why, "publish it by a run whose checks pass, and promote it then")
 
     def _missing(self, rule: PublishRule, subject: Remote) -> Sequence[str]:
-        if not rule.requires:
-            return ()
-        if self._requirements is None:
-            raise Refused(f"{rule.target!r}: requires= cannot be checked here", place=rule.place)
-        return self._requirements.missing(rule, subject)
+        return self._requirements.missing(rule, subject) if rule.requires else ()
 
     # --- what forbids it ------------------------------------------------------------------------------------
 
@@ -192,8 +185,8 @@ class Publishing:
         certain = not pending
         now = Origin(self._run.world.git.revision(), self._run.world.clock.now()) if certain else Origin()
 
-        def same(remote: Remote, wanted: Wanted) -> bool | None:
-            return False if wanted.fixed and self._will_differ(remote, names, pending) else None
+        def same(remote: Remote, _: Wanted) -> bool | None:
+            return False if self._will_differ(remote, names, pending) else None
 
         changes = self.tags.changes(asked, self.tags.held(asked), Ours("", now), same)
         found = Publication(node, (), None, changes)
@@ -282,18 +275,6 @@ class Publishing:
             made = image if isinstance(image, ImageRule) else self._run.rule_of(image)
             yield made.tags[0] if made is not None else str(image)
 
-    def perform(self, node: Node, judgement: Judgement, output: Output) -> None:  # noqa: ARG002
-        """Push what is to be written. Raises RegistryError; a failed push leaves no tag moved."""
-        registry, cancel = self._run.world.registry(), self._run.signals.cancel
-        publication = judgement.detail
-        for line in self.lines(publication):
-            output.command(line)
-        references = [change.reference for change in publication.written]
-        if publication.source is not None:
-            registry.retag(publication.source, references, output=output, cancel=cancel)
-            return
-        registry.push(self._run.world.engine(), publication.images, references, output=output, cancel=cancel)
-
 
 def refusals(publications: Iterable[Publication]) -> list[Refused]:
     """An error for each thing that is refused, with its place; what many tags share is said once."""
@@ -306,7 +287,7 @@ def refusals(publications: Iterable[Publication]) -> list[Refused]:
 
 def _refusal(why: str, hint: str, changes: Sequence[tuple[Publication, TagChange]]) -> Refused:
     publication, first = changes[0]
-    more = f" and {len(changes) - 1} more" if len(changes) > 1 else ""
+    more = f" (and {len(changes) - 1} more)" if len(changes) > 1 else ""
     return Refused(f"{first.reference}{more} {why}", place=publication.node.rule.place, hint=hint)
 
 

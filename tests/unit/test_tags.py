@@ -79,6 +79,11 @@ def test_before_the_build_it_is_not_certain_that_a_held_tag_is_refused() -> None
 LATEST = plain("latest", build_id=False)
 
 
+def test_before_the_build_a_tag_may_turn_out_to_hold_the_image() -> None:
+    found = judged(LATEST, Holder("sha256:theirs", None, NEW), Ours("", OLD))
+    assert (found.action, found.after, found.why) == (TagAction.MOVE, "", "unless the build makes this image again")
+
+
 @pytest.mark.parametrize(
     ("ours", "theirs", "ancestor", "action", "why"),
     [
