@@ -6,7 +6,7 @@ import functools
 import os
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +20,7 @@ from imgmake.freshness import Wish
 from imgmake.ignore import Ignore
 from imgmake.imagerule import ignore_files
 from imgmake.model import Pipeline
-from imgmake.ports import Builder, Context, Engine, Registry, Reporter, Sources
+from imgmake.ports import Builder, Cancel, Context, Engine, Registry, Reporter, Sources
 from imgmake.shell import LocalShell
 from imgmake.sources import globs
 from imgmake.sources.context import LocalContext
@@ -134,12 +134,16 @@ def world(
     from imgmake.sources.git import LocalGit
 
     shell = LocalShell()
+    journal = FileJournal(user_folders(options.environ))
 
     @functools.cache
     def registry() -> Registry:
         from imgmake.registry import RegistryClient
 
-        client = RegistryClient(options.environ, shell, remember=state.layers())
+        def alone(name: str, cancel: Cancel) -> AbstractContextManager[None]:
+            return journal.lock([name], cancel=cancel, waiting=lambda *_: None)
+
+        client = RegistryClient(options.environ, shell, remember=state.layers(), alone=alone)
         closing.callback(client.close)
         return client
 
@@ -163,7 +167,7 @@ def world(
         git=LocalGit(root),
         shell=shell,
         state=state,
-        journal=FileJournal(user_folders(options.environ)),
+        journal=journal,
         reporter=reporter,
         clock=SystemClock(),
         environ=environ,
