@@ -240,4 +240,17 @@ def svg(dot: str) -> str:
     return out
 
 
-__all__ = ["Options", "Planned", "build", "clean", "collect", "edges", "listing", "names", "plan", "svg", "verify", "why"]
+__all__ = [
+    "Options",
+    "Planned",
+    "build",
+    "clean",
+    "collect",
+    "edges",
+    "listing",
+    "names",
+    "plan",
+    "svg",
+    "verify",
+    "why",
+]
