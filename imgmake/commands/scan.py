@@ -20,7 +20,7 @@ from imgmake.ports import Finding
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from imgmake.commands.scanners import Report
+    from imgmake.commands.scanners import Report, Vulnerability
     from imgmake.commands.scanners.model import Files
     from imgmake.commands.scanners.running import Program
     from imgmake.commands.scanners.verdict import Ignored, Verdict
@@ -41,7 +41,7 @@ class Scan(Action):
     scanner: Any = None  # None | "grype" | "trivy" | an image: str | ImageRule
     config: str | None = None
     options: tuple[str, ...] = ()
-    max_db_age: float
+    max_db_age: float | None = None
 
     def reads(self) -> tuple[Read, ...]:
         files = [*self._files(), *([self.config] if self.config else [])]
@@ -140,7 +140,12 @@ class Scan(Action):
     def _refuse_old(self, report: Report, now: datetime) -> None:
         from imgmake.freshness import duration
 
-        age = 0.0 if report.database is None else (now - report.database).total_seconds()
+        if self.max_db_age is None:
+            return
+        if report.database is None:
+            said = f"unknown: {report.tool} does not tell how old its database is"
+            raise Unknown(said, hint="max_db_age=None takes its word for it")
+        age = (now - report.database).total_seconds()
         if age > self.max_db_age:
             raise Unknown(
                 f"unknown: {report.tool}'s database is {duration(age)} old, and may be {duration(self.max_db_age)}",
@@ -151,18 +156,13 @@ class Scan(Action):
         from imgmake.commands.scanners import verdict
 
         ignored = [
-            {
-                "id": v.id,
-                "package": v.package,
-                "severity": v.severity,
-                "reason": entry.reason,
-                "until": str(entry.until or verdict.NEVER),
-            }
+            {**_told(v), "reason": entry.reason, "until": str(entry.until or verdict.NEVER)}
             for v, entry in found.ignored
         ]
         built = report.database.isoformat().replace("+00:00", "Z") if report.database else ""
         details = {
             "image": image_id,
+            "vulnerabilities": [_told(v) for v in report.vulnerabilities],
             "severities": verdict.counts_of(report.vulnerabilities),
             "counted": list(counts),
             "onlyFixed": self.only_fixed,
@@ -215,6 +215,11 @@ class Scan(Action):
                     return  # said when it runs
 
 
+def _told(found: Vulnerability) -> dict[str, str]:
+    told = {"id": found.id, "severity": found.severity, "package": found.package, "installed": found.installed}
+    return {**told, "fixed": ", ".join(found.fixed)} if found.fixed else told
+
+
 def _vulnerable(found: Verdict, name: str) -> CommandFailed:
     from imgmake.commands.scanners import verdict
 
@@ -264,7 +269,7 @@ def scan(  # noqa: PLR0913 (one keyword for each thing that decides what counts)
     scanner: Any = None,
     config: str | Path | None = None,
     options: str | Sequence[str] = (),
-    max_db_age: str | float = "5d",
+    max_db_age: str | float | None = "5d",
 ) -> Scan:
     """Look for known vulnerabilities in an image (its rule or a reference), with grype or trivy.
 
@@ -277,7 +282,7 @@ def scan(  # noqa: PLR0913 (one keyword for each thing that decides what counts)
     scanner:    ``"grype"``, ``"trivy"``, or an image of one; default the first of both on PATH.
     config:     a configuration file of the scanner's.
     options:    further flags of its scan.
-    max_db_age: how old the scanner's database may be (``"5d"``); an older one proves nothing.
+    max_db_age: how old the scanner's database may be (``"5d"``): an older one proves nothing. None: as old as it is.
 
     A check that holds a scan passes for a day, unless it says ``max_age=``.
 
@@ -302,7 +307,7 @@ def scan(  # noqa: PLR0913 (one keyword for each thing that decides what counts)
         scanner=_scanner(scanner),
         config=None if config is None else words.some_text(config, "scan: config"),
         options=words.split(options, "scan: options"),
-        max_db_age=seconds(max_db_age, "scan: max_db_age"),
+        max_db_age=None if max_db_age is None else seconds(max_db_age, "scan: max_db_age"),
     )
 
 

@@ -9,7 +9,8 @@ In README.md and docs/, a fenced block is
   ``…`` stands for anything within a line, a line that is only ``…`` for any lines; IDs, dates and durations may differ.
 * Any other language, or none, is only read.
 
-``<!-- in: shop -->`` puts a page's blocks into a repository like the tutorial's; without it, into a small one.
+``<!-- in: shop -->`` puts a page's blocks into a repository like the tutorial's, ``<!-- in: engine -->`` into a small one
+with an engine, where ``registry.example.com`` is a registry of the test's own; without it, into a small one.
 """
 
 from __future__ import annotations
@@ -25,15 +26,17 @@ import pytest
 import imgmake
 from tests import forked
 from tests.e2e.kit import ROOT, SHOP, Repo, repository
+from tests.registries import real_registry
 
 PAGES = ["README.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md"))]
+REGISTRY = "registry.example.com"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)?(?:#([\w-]+))?\)")
 # Whatever a Pipefile on any page names.
 FILES = """Dockerfile Makefile pom.xml structure-tests.yaml multi-stage-runtime.df .hadolint.yaml src/one.txt
 src/a/two.txt base/Dockerfile config/Dockerfile services/api/Dockerfile services/api/structure.yaml
 services/web/Dockerfile
-services/web/structure.yaml notes/apples.txt notes/pears.txt"""
+services/web/structure.yaml notes/apples.txt notes/pears.txt scan-ignore.toml"""
 
 
 class Block(NamedTuple):
@@ -69,6 +72,8 @@ def small(path: Path) -> Repo:
         (path / name).write_text(content)
     shop = (SHOP / "multi-stage-runtime.df").read_text()
     (path / "multi-stage-runtime.df").write_text(shop)
+    manifest = next(block.text for block in page("docs/scanning.md").blocks if block.text.startswith("FROM "))
+    (path / "app.df").write_text(manifest)
     (path / "services/api/Dockerfile").write_text("ARG BASE\nARG COLOR\nFROM ${BASE} AS app-image\nARG COLOR\n")
     return repository(path)
 
@@ -97,7 +102,7 @@ def test_every_pipefile_loads_and_its_rules_form_a_graph(text: str, sample: Repo
 CONSOLES = [name for name in PAGES if any(block.language == "console" for block in page(name).blocks)]
 
 
-@pytest.mark.parametrize("name", [name for name in CONSOLES if page(name).folder != "shop"])
+@pytest.mark.parametrize("name", [name for name in CONSOLES if not page(name).folder])
 def test_console_blocks_print_what_they_say(name: str, tmp_path: Path) -> None:
     transcript(page(name), small(tmp_path / "notes"))
 

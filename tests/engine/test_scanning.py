@@ -57,7 +57,7 @@ def do(engine_host: str, tmp_path: Path) -> Iterator[Do]:
 @pytest.fixture(scope="module")
 def small(docker: Docker, base_image: str) -> Iterator[str]:
     """An image with nothing but Debian's list of packages."""
-    files = "/etc/os-release /usr/lib/os-release /var/lib/dpkg/status".split()
+    files = ["/etc/os-release", "/usr/lib/os-release", "/var/lib/dpkg/status"]
     copies = [f"COPY --from=base {file} {file}" for file in files]
     name = "sbom.example:5000/team/small:20261123-1"
     recipe = "\n".join([f"FROM {base_image} AS base", "FROM scratch", *copies])
@@ -66,7 +66,7 @@ def small(docker: Docker, base_image: str) -> Iterator[str]:
     docker("rmi", name)
 
 
-@pytest.mark.parametrize("format", [*MEDIA_TYPES, "spdx-json@2.2", "cyclonedx-json@1.5"])
+@pytest.mark.parametrize("format", [*MEDIA_TYPES, "spdx-json@2.2"])
 def test_two_runs_of_syft_make_one_document(do: Do, small: str, tmp_path: Path, format: str) -> None:
     first = do(sbom(small, "one.sbom", format=format))
     time.sleep(1.1 - time.time() % 1)  # the documents' own times are whole seconds

@@ -408,6 +408,7 @@ def test_a_clean_image_passes_and_leaves_evidence(bench: Bench, name: str) -> No
     (told,) = bench.found
     assert (told.tool, told.summary) == (name, "1 low")
     assert told.details["severities"] == {"LOW": 1}
+    assert [v["id"] for v in told.details["vulnerabilities"]] == ["CVE-1"]
     assert told.details["image"] == bench.image.id
     assert re.fullmatch(r"2026-11-23T0[36]:[0-9:.]+Z", told.details["database"]["built"])
     json.dumps(told.details)
@@ -603,6 +604,20 @@ def test_a_database_that_is_too_old_proves_nothing(bench: Bench, name: str) -> N
     with pytest.raises(Unknown, match=f"unknown: {name}'s database is 9 d old, and may be 5 d"):
         bench.run()
     assert "9 d old" in bench.run(max_db_age="2w")
+
+
+def test_a_database_of_which_nothing_is_told_proves_nothing(bench: Bench) -> None:
+    bench.install("trivy", CLEAN["trivy"])
+    (bench.path / "about.json").unlink()
+    with pytest.raises(Unknown, match="trivy does not tell how old its database is"):
+        bench.run()
+    assert "1 low" in bench.run(max_db_age=None)
+
+
+def test_a_server_of_trivys_has_the_database(bench: Bench) -> None:
+    server = {"Version": "0.70.0", "VulnerabilityDB": {"Version": 2, "UpdatedAt": "2026-11-01T00:00:00Z"}}
+    report = parse("trivy", trivy(Trivy={"Version": "0.70.0", "Server": server}))
+    assert report.database == datetime(2026, 11, 1, tzinfo=UTC)
 
 
 def test_a_database_that_the_scanner_itself_refuses(bench: Bench) -> None:

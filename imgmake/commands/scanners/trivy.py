@@ -54,7 +54,8 @@ class Trivy(Scanner):
             )
         results = [mapping(r, f"Results[{n}]") for n, r in enumerate(listing(document.get("Results") or [], "Results"))]
         told, own = _about(about), mapping(document.get("Trivy") or {}, "Trivy")
-        database = mapping(told.get("VulnerabilityDB") or {}, "VulnerabilityDB")
+        server = mapping(own.get("Server") or {}, "Trivy.Server")  # with `--server` the database is there
+        database = mapping(server.get("VulnerabilityDB") or told.get("VulnerabilityDB") or {}, "VulnerabilityDB")
         return Report(
             self.name,
             str(own.get("Version") or told.get("Version") or ""),
