@@ -60,7 +60,8 @@ class Graph:
         for target in self.targets:
             colon = "&:" if len(target.files) > 1 else ":"  # grouped: one recipe makes them all
             head = f"{' '.join(target.files)} {colon} {' '.join(target.needs)}"
-            lines += [f"{head} | {' '.join(target.after)}" if target.after else head, f"\t{recipe(target)}"]
+            lines += [f"{head} | {' '.join(target.after)}" if target.after else head]
+            lines += ["\t" + recipe(target).replace("$", "$$")]
         return "\n".join(lines) + "\n"
 
     def pipefile(self) -> str:
@@ -73,7 +74,8 @@ class Graph:
 
 
 def recipe(target: Target) -> str:
-    writes = [f"cat /proc/sys/kernel/random/uuid > {file}" for file in target.files]
+    """In words that the shell has itself: starting a `cat` for each file took a fourth of these tests' time."""
+    writes = [f"read -r new < /proc/sys/kernel/random/uuid; echo $new > {file}" for file in target.files]
     return "; ".join([f"echo {target.files[0]} >> log", *writes])
 
 
@@ -213,7 +215,7 @@ def chain(tmp_path: Path) -> World:
 
 def test_a_prerequisite_that_comes_out_the_same_makes_nothing_stale(chain: World) -> None:
     pipefile = chain.path / "Pipefile.py"
-    pipefile.write_text(pipefile.read_text().replace("cat /proc/sys/kernel/random/uuid > middle", "echo same > middle"))
+    pipefile.write_text(pipefile.read_text().replace("echo $new > middle", "echo same > middle"))
     assert imgmake(chain, "end") == ["end", "middle"]
     chain.write("s.txt", "edited")
     assert imgmake(chain, "end") == ["middle"]
