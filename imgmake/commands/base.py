@@ -104,6 +104,10 @@ class Action(Command):
         """How long a pass of a check that holds it is good, in seconds, unless the rule says; None: for ever."""
         return None
 
+    def ends(self, view: View) -> float | None:  # noqa: ARG002
+        """When time alone ends a pass earlier, in seconds since the epoch; asked of a command with a `max_age`."""
+        return None
+
     def names_inputs(self) -> bool:
         """Whether it says all that it reads (then a check that holds it cannot be green for ever)."""
         return True

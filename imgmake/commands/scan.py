@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,13 @@ class Scan(Action):
 
     def max_age(self) -> float | None:
         return DAY
+
+    def ends(self, view: View) -> float | None:
+        """The first moment at which an entry of the ignore list no longer holds."""
+        from imgmake.commands.scanners import verdict
+
+        today = verdict.now().date() if self.ignore else None
+        return min((e.end for e in self._listed(view) if e.end and today and not e.expired(today)), default=None)
 
     def fields(self, view: View) -> tuple[Field, ...]:
         given = {
@@ -199,20 +207,17 @@ class Scan(Action):
 
     def _expired(self, view: View) -> Iterator[Ignored]:
         """A pass hangs on what was ignored at the time: when an entry ends, so does the pass."""
-        if not self.ignore:
-            return
         from imgmake.commands.scanners import verdict
 
-        today = verdict.now().date()
-        for entry in self._entries():
-            if entry.expired(today):
-                yield entry
+        today = verdict.now().date() if self.ignore else None
+        return (entry for entry in self._listed(view) if today and entry.expired(today))
+
+    def _listed(self, view: View) -> Iterator[Ignored]:
+        """The ignore list as far as it can be read; what is wrong with it is said when it runs."""
+        yield from self._entries()
         for file in self._files():
-            if (view.folder / view.expand(file)).is_file():
-                try:
-                    yield from (entry for entry in _read(view.folder, view.expand(file)) if entry.expired(today))
-                except PipefileError:
-                    return  # said when it runs
+            with suppress(PipefileError):
+                yield from _read(view.folder, view.expand(file))
 
 
 def _told(found: Vulnerability) -> dict[str, str]:

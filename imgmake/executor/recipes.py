@@ -76,7 +76,12 @@ class Recipes:
             passed=state.passes(node.id).get(self._pass(rule, fields)),
         )
         run.passes[node.id] = fields
-        return Judgement(verdict, fields)
+        ends = [verdict.until, *self._ends(node)]
+        return Judgement(verdict._replace(until=min((end for end in ends if end is not None), default=None)), fields)
+
+    def _ends(self, node: Node) -> list[float | None]:
+        aging = [step for step in self._run.recipe(node.rule) if step.max_age() is not None]
+        return [step.ends(self._view(node)) for step in aging]
 
     def _pass(self, rule: Rule, fields: Sequence[Field]) -> str:
         """What stands for a check's inputs among its passes; nothing where it left a report, which is of the newest."""

@@ -614,7 +614,7 @@ def test_a_database_of_which_nothing_is_told_proves_nothing(bench: Bench) -> Non
     assert "1 low" in bench.run(max_db_age=None)
 
 
-def test_a_server_of_trivys_has_the_database(bench: Bench) -> None:
+def test_a_server_of_trivys_has_the_database() -> None:
     server = {"Version": "0.70.0", "VulnerabilityDB": {"Version": 2, "UpdatedAt": "2026-11-01T00:00:00Z"}}
     report = parse("trivy", trivy(Trivy={"Version": "0.70.0", "Server": server}))
     assert report.database == datetime(2026, 11, 1, tzinfo=UTC)
@@ -825,9 +825,11 @@ def test_a_failed_scan_is_no_unknown_and_takes_the_pass_back(repo: Repo, bench: 
 def test_a_pass_ends_with_the_entry_that_it_hangs_on(repo: Repo, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.install("grype", grype(match("CVE-1", "High", "zlib")))
     repo.put("ignore.toml", '[[ignore]]\nid = "CVE-1"\nreason = "r"\nuntil = "2026-11-30"\n')
-    repo.pipefile(PIPEFILE.format(how=', ignore="ignore.toml"').replace(")\npublish", ', max_age="90d")\npublish'))
+    repo.pipefile(PIPEFILE.format(how=', ignore="ignore.toml"').replace(")\npublish", ', max_age="9999d")\npublish'))
     assert repo.run("scan").ran == ["app", "scan"]
     assert repo.run("scan").ran == []
+    with repo.session() as (session, _):
+        assert session.executor.forecast("scan").until == datetime(2026, 12, 1, tzinfo=UTC).timestamp()
     monkeypatch.setattr(verdict, "now", lambda: NOW + timedelta(days=8))
     (bench.path / "report.json").write_text(json.dumps(grype(match("CVE-1", "High", "zlib"), built=verdict.now())))
     late = repo.run("scan")

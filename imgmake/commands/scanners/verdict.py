@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from typing import Any, NamedTuple
 
 from imgmake.commands import words
@@ -36,6 +36,11 @@ class Ignored(Frozen):
 
     def expired(self, today: date) -> bool:
         return self.until is not None and self.until < today
+
+    @property
+    def end(self) -> float | None:
+        """When its last day is over, in seconds since the epoch."""
+        return None if self.until is None else datetime.combine(self.until, time(), UTC).timestamp() + 86400
 
     def __str__(self) -> str:
         return f"{self.id} in {self.package}" if self.package else self.id
