@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterator, Mapping
 
 from imgmake import metadata
@@ -102,14 +103,16 @@ class BuildIds:
         return forecast.judgement.detail.fresh if not forecast.stale and forecast.judgement.detail else None
 
     def _published(self, node: Node) -> Mapping[str, float] | None:
-        for name in self._run.wanted:
+        for name in self._run.graph.order:
             rule = self._run.node(name).rule
-            if isinstance(rule, PublishRule) and any(image is node.rule for image in rule.images):
-                try:
-                    return self._judge.publishing.build_ids(self._run.node(name)) or None
-                except ImgmakeError:
-                    return None
+            published = isinstance(rule, PublishRule) and any(image is node.rule for image in rule.images)
+            with contextlib.suppress(ImgmakeError):
+                if published and name in self._run.wanted and (found := self._build_ids(name)):
+                    return found
         return None
+
+    def _build_ids(self, name: str) -> Mapping[str, float]:
+        return self._judge.publishing.build_ids(self._run.node(name))
 
     def _new(self) -> str:
         run = self._run
