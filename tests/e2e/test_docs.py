@@ -9,8 +9,8 @@ In README.md and docs/, a fenced block is
   ``…`` stands for anything within a line, a line that is only ``…`` for any lines; IDs, dates and durations may differ.
 * Any other language, or none, is only read.
 
-``<!-- in: shop -->`` puts a page's blocks into a repository like the tutorial's, ``<!-- in: engine -->`` into a small one
-with an engine, where ``registry.example.com`` is a registry of the test's own; without it, into a small one.
+``<!-- in: shop -->`` puts a page's blocks into a repository like the tutorial's; without it, into a small one.
+``<!-- in: engine -->``: a small one with an engine, where ``registry.example.com`` is a registry of the test's own.
 """
 
 from __future__ import annotations
@@ -114,15 +114,29 @@ def test_console_blocks_of_the_shop_print_what_they_say(
     transcript(page(name), repository(tmp_path / "shop", SHOP, tools))
 
 
-def transcript(told: Page, repo: Repo) -> None:
-    """Follow a page from top to bottom."""
+@pytest.mark.parametrize("name", [name for name in CONSOLES if page(name).folder == "engine"])
+def test_console_blocks_with_an_engine_and_a_registry_print_what_they_say(
+    name: str, tmp_path: Path, tools: dict[str, str], base_image: str
+) -> None:
+    repo = small(tmp_path / "shop")
+    repo.env = {**repo.env, **tools}
+    repo.write("Dockerfile", f"FROM {base_image}\nCOPY notes/ /notes/\n")
+    repo.write("structure-tests.yaml", "schemaVersion: 2.0.0\nfileExistenceTests: [{name: notes, path: /notes}]\n")
+    repo.write(".hadolint.yaml", "ignored: []\n")
+    with real_registry(tmp_path / "registry") as registry:
+        transcript(page(name), repo, registry.host)
+
+
+def transcript(told: Page, repo: Repo, registry: str = REGISTRY) -> None:
+    """Follow a page from top to bottom; the registry that it names is the one at `registry`."""
     imgmake = f'imgmake() {{ {shlex.join(forked.words())} "$@"; }}'
     for block in told.blocks:
         if block.language == "python" and block.text.startswith("# Pipefile.py\n"):
-            repo.write("Pipefile.py", block.text)
+            repo.write("Pipefile.py", block.text.replace(REGISTRY, registry))
         elif block.language == "console":
             for command, expected in commands(block.text):
-                printed = repo.run("sh", "-c", f"{imgmake}\n{{ {command}\n}} 2>&1", code=None).out
+                script = f"{imgmake}\n{{ {command.replace(REGISTRY, registry)}\n}} 2>&1"
+                printed = repo.run("sh", "-c", script, code=None).out.replace(registry, REGISTRY)
                 place = f"{told.name}:{block.line}: $ {command}"
                 wrong = f"not printed: {first_wrong(expected, printed)}"
                 assert matches(expected, printed), f"{place}\n{wrong}\nprinted:\n{printed}"
