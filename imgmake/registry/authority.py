@@ -85,17 +85,24 @@ class Authority:
                 text = text.replace(spelling, _HIDDEN)
         return clean(text)
 
-    def answer(self, place: Place, header: str, secure: bool, fetch: Callable[[TokenRequest], Answered]) -> bool:
-        """Meet a challenge; False when nothing can be said to it.
+    def answer(
+        self, place: Place, header: str, secure: bool, fetch: Callable[[TokenRequest], Answered], sent: str = ""
+    ) -> bool:
+        """Meet a challenge to a request with the header `sent`; False when nothing can be said to it.
 
         `secure` is whether the registry itself is spoken to over TLS; `fetch` asks the token service.
         Raises RegistryError when the token service refuses, or must not be told a password.
         """
         offered = {challenge.scheme: challenge for challenge in challenges(header)}
         with self._locks.setdefault(place.registry, threading.Lock()):
+            if self.header(place) != sent and self._covers(place, offered.get("bearer")):
+                return True  # another thread met the same challenge meanwhile
             if "bearer" in offered:
                 return self._take_token(place, offered["bearer"], secure, fetch)
             return "basic" in offered and self._take_basic(place)
+
+    def _covers(self, place: Place, challenge: Challenge | None) -> bool:
+        return challenge is None or set(challenge.scopes) <= set(self._scopes.get(place, ()))
 
     def _take_basic(self, place: Place) -> bool:
         basic = self._who(place).basic

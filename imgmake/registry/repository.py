@@ -116,6 +116,9 @@ class Repository:
         """Write the manifest of an artifact by digest; whether the registry lists by itself what it refers to."""
         call = self._put_call(manifest.digest, manifest)
         reply = self._send(call)
+        if reply.status in {400, 415}:
+            error = self._transport.refused(self.place, call.doing, reply)
+            raise RegistryError(error.message, hint="does this registry take artifacts (OCI 1.1)? Older ones do not")
         self._expect(call, reply, 201, 200, 202)
         self._verify(manifest.digest, manifest)
         return reply.headers.get(_SUBJECT_HEADER, "") == subject_of(manifest)

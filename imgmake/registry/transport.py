@@ -101,18 +101,20 @@ class Transport:
         """Make a call once, and once more when the registry asks who we are. Raises what requests raises."""
         url = urljoin(self._endpoints.base(place.registry) + "/", call.path)
         ours = _origin(url) == _origin(self._endpoints.base(place.registry))
-        reply = self._exchange(place, url, call, errand, self._authority.header(place) if ours else "")
-        if reply.status != 401 or not ours or not self._admitted(place, reply, errand):
+        sent = self._authority.header(place) if ours else ""
+        reply = self._exchange(place, url, call, errand, sent)
+        if reply.status != 401 or not ours or not self._admitted(place, reply, errand, sent):
             return reply
         return self._exchange(place, url, call, errand, self._authority.header(place))
 
-    def _admitted(self, place: Place, reply: Reply, errand: Errand) -> bool:
+    def _admitted(self, place: Place, reply: Reply, errand: Errand, sent: str) -> bool:
         secure = self._endpoints.base(place.registry).startswith("https:")
         return self._authority.answer(
             place,
             reply.headers.get("WWW-Authenticate", ""),
             secure,
             lambda request: self._token(place, request, errand),
+            sent,
         )
 
     def _token(self, place: Place, request: TokenRequest, errand: Errand) -> Answered:

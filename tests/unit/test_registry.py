@@ -336,6 +336,25 @@ def test_a_blob_that_is_not_there_after_it_was_taken_is_an_error(
     assert registry.tags("app") == []
 
 
+@pytest.mark.parametrize("path", ["/manifests/sha256", "/blobs/sha256"])
+def test_a_registry_that_says_it_holds_something_else_under_a_digest_lies(
+    path: str, client: RegistryClient, registry: FakeRegistry
+) -> None:
+    engine = Exporter()
+    registry.faults = [Fault("HEAD", path, 200, headers={"Docker-Content-Digest": sha256(b"other")})]
+    with pytest.raises(RegistryError, match=f"is not what its digest says: expected sha256:.*{sha256(b'other')}"):
+        push(client, engine, [engine.image("one")], f"{registry.host}/app:1")
+    assert registry.tags("app") == []
+
+
+def test_a_manifest_that_reads_back_differently_gets_no_tag(client: RegistryClient, registry: FakeRegistry) -> None:
+    engine = Exporter()
+    registry.faults = [Fault("GET", "/manifests/sha256", body=b'{"schemaVersion": 2}')]
+    with pytest.raises(RegistryError):
+        push(client, engine, [engine.image("one")], f"{registry.host}/app:1")
+    assert registry.tags("app") == []
+
+
 # --- faults -----------------------------------------------------------------------------------------------------
 
 REQUESTS = [

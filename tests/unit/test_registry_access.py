@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import os
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -205,6 +207,17 @@ def test_a_token_is_asked_for_what_is_done(tokens: FakeRegistry, environ: dict[s
     assert tokens.tags("app") == ["1"]
 
 
+def test_threads_that_are_asked_at_once_take_one_token(tokens: FakeRegistry, environ: dict[str, str]) -> None:
+    client = client_for(environ)
+    engine = Exporter()
+    together = threading.Barrier(3, timeout=5)
+    starts = itertools.count()
+    tokens.on_call = lambda method, path: together.wait() if method == "POST" and next(starts) < 3 else None
+    images, names = [engine.image("one", "two", "three")], [f"{tokens.host}/app"]
+    client.send(cast(Engine, engine), images, names, output=RecordingOutput())
+    assert len(tokens.forms) == 2, "one to read, one to write"
+
+
 def test_what_was_allowed_before_is_asked_for_again(environ: dict[str, str]) -> None:
     authority = Authority(Credentials(environ, None))
     asked: list[TokenRequest] = []
@@ -363,6 +376,16 @@ def test_a_certificate_that_is_none_is_named(
 )
 def test_only_this_machine_may_speak_plainly(registry: str, local: bool) -> None:
     assert is_loopback(registry) is local
+
+
+def test_a_machine_that_speaks_plainly_is_not_spoken_to(
+    tokens: FakeRegistry, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imgmake.registry.endpoints.is_loopback", lambda registry: False)
+    with pytest.raises(RegistryError, match="does not answer: it speaks plain HTTP, not HTTPS") as caught:
+        client_for(environ).tags(f"{tokens.host}/app")
+    assert f'"insecure-registries": ["{tokens.host}"]' in caught.value.hint
+    assert tokens.requests == []
 
 
 def test_other_machines_are_always_spoken_to_over_tls(environ: dict[str, str]) -> None:

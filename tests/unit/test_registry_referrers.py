@@ -161,6 +161,14 @@ def test_a_web_page_is_no_list(client: RegistryClient, plain: FakeRegistry) -> N
     assert len(client.referrers(f"{plain.host}/app", subject)) == 1
 
 
+def test_a_registry_that_takes_no_artifacts_is_told_as_such(client: RegistryClient, plain: FakeRegistry) -> None:
+    subject = sent(client, f"{plain.host}/app")
+    plain.faults = [Fault("PUT", "/manifests/sha256:", 400)]
+    with pytest.raises(RegistryError, match=r"writing the manifest of .*: 400") as caught:
+        client.attach(f"{plain.host}/app", subject, SBOM)
+    assert "artifacts (OCI 1.1)" in caught.value.hint
+
+
 def test_no_right_to_see_the_list_is_an_error(client: RegistryClient, registry: FakeRegistry) -> None:
     registry.faults = [Fault("GET", "/referrers/", 403)]
     with pytest.raises(RegistryError, match=r"listing what refers to .*: 403"):
