@@ -12,7 +12,6 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from imgmake import stamp, versions
-from imgmake.freshness import short
 from imgmake.metadata import rfc_3339
 from imgmake.ports import Image
 
@@ -49,11 +48,23 @@ class TagChange(NamedTuple):
     hint: str = ""
 
 
+class PlannedTags(NamedTuple):
+    """What becomes of the tags of one publish rule, for a person.
+
+    in_registry: whether a registry has the image already; else `TagChange.after` is its ID in the engine, and the
+                 digest under which registries will know it is settled when it is sent.
+    """
+
+    target: str
+    changes: tuple[TagChange, ...]
+    in_registry: bool = False
+
+
 class Wanted(NamedTuple):
     """One tag that a rule asks for in a repository.
 
     fixed:  what keeps it from ever moving, ``a tag with a BUILD_ID``; empty: it may move.
-    covers: what a version's moving tag names: ``1.3``, ``stable version``; empty for any other tag.
+    covers: what a version's moving tag names: ``1.3``, ``stable``; empty for any other tag.
     higher: the tag of a higher version, which keeps this one.
     equal:  tags of versions as high: among these, the order of commits decides.
     own:    of a version's moving tag, the version.
@@ -160,7 +171,7 @@ def _fixed(wanted: Wanted, reference: str, held: Holder) -> TagChange:
         TagAction.REFUSE,
         held.digest,
         held.digest,
-        f"holds another image ({short(held.digest)}), and {wanted.fixed} never moves",
+        f"holds another image, and {wanted.fixed} never moves",
         fixed=True,
         hint=f"publish under another {kind}",
     )

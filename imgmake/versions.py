@@ -49,7 +49,7 @@ class Fan(NamedTuple):
     """One of the tags that a version gets.
 
     tag:    ``1.2.3-debug``, ``1.2-debug``.
-    covers: what it names: ``1.2``, ``1``, ``stable version``; empty for the version's own tag, which never moves.
+    covers: what it names: ``1.2``, ``1``, ``stable``; empty for the version's own tag, which never moves.
     higher: tag of the highest version that the repository holds and that keeps this one; empty: it is this version's.
     equal:  tags of versions as high as this one, which differ in ``+build`` alone.
     """
@@ -91,7 +91,7 @@ def fan_out(
 
 def _moving(wanted: Version, suffix: str, latest: bool, others: Mapping[str, Version]) -> Iterator[Fan]:
     levels = [(f"{wanted.major}.{wanted.minor}", 2), *([(str(wanted.major), 1)] if wanted.major else [])]
-    named = [(name, name, depth) for name, depth in levels] + [("latest", "stable version", 0)] * latest
+    named = [(name, name, depth) for name, depth in levels] + [("latest", "stable", 0)] * latest
     equal = tuple(sorted(tag for tag, other in others.items() if other[:3] == wanted[:3]))
     for name, covers, depth in named:
         above = {tag: v for tag, v in others.items() if v[:depth] == wanted[:depth] and v[:3] > wanted[:3]}

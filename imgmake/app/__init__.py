@@ -21,7 +21,7 @@ from imgmake.executor.publishing import refusals
 from imgmake.freshness import duration
 from imgmake.model import Edge, Entry, Explanation, FileRule, Kind, PhonyRule, Removal, Rule, State, Step, Verdict
 from imgmake.ports import Reporter
-from imgmake.tags import TagChange
+from imgmake.tags import PlannedTags
 
 # --- doing ----------------------------------------------------------------------------------------------------
 
@@ -176,7 +176,7 @@ class Planned(NamedTuple):
     """
 
     steps: tuple[Step, ...]
-    tags: tuple[tuple[str, tuple[TagChange, ...]], ...] = ()
+    tags: tuple[PlannedTags, ...] = ()
     refused: tuple[ImgmakeError, ...] = ()
 
 
@@ -205,7 +205,7 @@ def plan(options: Options) -> Planned:
                     if p.lines or (p.forecast.stale and not isinstance(p.node.rule, PhonyRule))
                 ),
             ),
-            tuple((each.node.id, each.changes) for each in publications),
+            tuple(PlannedTags(each.node.id, each.changes, each.source is not None) for each in publications),
             tuple(refusals(publications)),
         )
 

@@ -30,7 +30,7 @@ from imgmake.references import repository as repository_of
 from imgmake.stamp import Stamp
 from imgmake.tags import Origin, Ours, TagAction, TagChange, Wanted
 
-_FILES = 3  # files of a dirty tree that are named
+_NAMED = 3  # files of a dirty tree, or tags that are refused like the first one, that are named
 _INDEX = "index"  # in the media type of an index, and `manifest.list` in Docker's
 _COMMIT = "commit first, or publish a commit with --commit REV; --allow-dirty publishes it as it is"
 
@@ -166,10 +166,10 @@ class Publishing:
 
     def _dirt(self) -> str:
         files = self._run.dirt()
-        more = f" and {len(files) - _FILES} more" if len(files) > _FILES else ""
+        more = f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""
         verb = "differs" if len(files) == 1 else "differ"
         commit = self._run.world.git.short()
-        return f"would come from a dirty tree: {', '.join(files[:_FILES])}{more} {verb} from commit {commit}"
+        return f"would come from a dirty tree: {', '.join(files[:_NAMED])}{more} {verb} from commit {commit}"
 
     # --- before the images are built ------------------------------------------------------------------------
 
@@ -286,9 +286,12 @@ def refusals(publications: Iterable[Publication]) -> list[Refused]:
 
 
 def _refusal(why: str, hint: str, changes: Sequence[tuple[Publication, TagChange]]) -> Refused:
-    publication, first = changes[0]
-    more = f" (and {len(changes) - 1} more)" if len(changes) > 1 else ""
-    return Refused(f"{first.reference}{more} {why}", place=publication.node.rule.place, hint=hint)
+    named = [(change.reference, publication.node.rule.place) for publication, change in changes]
+    reference, place = named[0]
+    others = [f"{other} ({at})" if at != place else other for other, at in dict.fromkeys(named[1:])]
+    more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+    also = f"so it is with {', '.join(others[:_NAMED])}{more}\n" if others else ""
+    return Refused(f"{reference} {why}", place=place, hint=also + hint)
 
 
 def _refused(found: Publication, why: str, hint: str) -> Publication:

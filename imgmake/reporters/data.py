@@ -9,7 +9,7 @@ from typing import Any
 from imgmake.errors import Place
 from imgmake.model import Edge, Entry, Explanation, Kind, Reason, Step, Verdict
 from imgmake.reporters.errors import as_json
-from imgmake.tags import TagChange
+from imgmake.tags import PlannedTags
 
 
 def listing(entries: Sequence[Entry]) -> str:
@@ -22,7 +22,7 @@ def why(explanations: Sequence[Explanation]) -> str:
 
 def plan(
     steps: Sequence[Step],
-    tags: Sequence[tuple[str, Sequence[TagChange]]] = (),
+    tags: Sequence[PlannedTags] = (),
     refused: Sequence[BaseException] = (),
 ) -> str:
     return _document(
@@ -37,7 +37,11 @@ def plan(
                 }
                 for step in steps
             ],
-            "tags": [{"target": target, **change._asdict()} for target, changes in tags for change in changes],
+            "tags": [
+                {"target": one.target, **change._asdict(), "in_registry": one.in_registry}
+                for one in tags
+                for change in one.changes
+            ],
             "errors": [told for error in refused for told in as_json(error)],
         }
     )

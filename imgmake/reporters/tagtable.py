@@ -7,14 +7,11 @@ from typing import NamedTuple
 
 from imgmake.reporters.errors import message
 from imgmake.reporters.style import Paint, one_line
-from imgmake.tags import TagAction, TagChange
+from imgmake.tags import PlannedTags, TagAction, TagChange
 
 WIDE = 100  # columns; a reason that does not fit goes below its line
 DIGITS = 12  # of a digest, as docker shows it
-TO_BUILD = "(to be built)"
-
-Tags = Sequence[tuple[str, Sequence[TagChange]]]
-"""The changes of each publish rule."""
+TO_BUILD, TO_SEND = "(to be built)", "(to be sent)"
 
 
 class _Row(NamedTuple):
@@ -25,13 +22,13 @@ class _Row(NamedTuple):
     why: str
 
 
-def table(tags: Tags, refused: Sequence[BaseException], paint: Paint) -> str:
+def table(tags: Sequence[PlannedTags], refused: Sequence[BaseException], paint: Paint) -> str:
     """Every tag, under its repository and the rule that sets it; then what is refused, and what to do about it."""
     groups: dict[tuple[str, str], list[_Row]] = {}
-    for target, changes in tags:
-        for change in changes:
+    for one in tags:
+        for change in one.changes:
             repository, _, tag = change.reference.rpartition(":")
-            groups.setdefault((repository, target), []).append(_row(change, tag))
+            groups.setdefault((repository, one.target), []).append(_row(change, tag, one.in_registry))
     widths = _widths([row for rows in groups.values() for row in rows])
     lines = []
     for (repository, target), rows in groups.items():
@@ -43,15 +40,16 @@ def table(tags: Tags, refused: Sequence[BaseException], paint: Paint) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _row(change: TagChange, tag: str) -> _Row:
-    writes = change.action in (TagAction.CREATE, TagAction.MOVE)
-    after = (_short(change.after) or TO_BUILD) if writes else ""
+def _row(change: TagChange, tag: str, in_registry: bool) -> _Row:
+    after = ""
+    if change.action in (TagAction.CREATE, TagAction.MOVE):
+        after = (_short(change.after) if in_registry else TO_SEND) if change.after else TO_BUILD
     return _Row(change.action, one_line(tag), _short(change.before), after, one_line(change.why))
 
 
-def _short(digests: str) -> str:
-    """A digest as people read it; of several images, which will be one index, each."""
-    return " ".join(digest.rpartition(":")[2][:DIGITS] for digest in digests.split())
+def _short(digest: str) -> str:
+    """A digest as people read it."""
+    return digest.rpartition(":")[2][:DIGITS]
 
 
 def _widths(rows: Sequence[_Row]) -> tuple[int, int, int]:
@@ -64,13 +62,14 @@ def _widths(rows: Sequence[_Row]) -> tuple[int, int, int]:
 
 def _lines(row: _Row, widths: tuple[int, int, int], paint: Paint) -> list[str]:
     tag, before, after = widths
-    arrow = "->" if row.after else "  "
-    head = f"{row.tag:{tag}}  {row.before:{before}}  {arrow} {row.after:{after}}".rstrip()
-    full = f"{row.tag:{tag}}  {row.before:{before}}  {arrow} {row.after:{after}}  {row.why}"
-    action = _painted(row.action, paint)
+    start = f"{row.tag:{tag}}  {row.before:{before}}"
+    if row.action is TagAction.REFUSE:  # why is told below the table, with what to do
+        return [f"  {_painted(row.action, paint)}  {start}".rstrip()]
+    head = f"{start}  {'->' if row.after else '  '} {row.after:{after}}"
+    full = f"{head}  {row.why}"
     if len("  create  ") + len(full) <= WIDE:
-        return [f"  {action}  {full}".rstrip()]
-    return [f"  {action}  {head}", f"{'':10}{paint.dim(row.why)}"]
+        return [f"  {_painted(row.action, paint)}  {full}".rstrip()]
+    return [f"  {_painted(row.action, paint)}  {head}".rstrip(), f"{'':10}{paint.dim(row.why)}"]
 
 
 def _painted(action: TagAction, paint: Paint) -> str:

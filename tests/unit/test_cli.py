@@ -23,7 +23,7 @@ from imgmake.cli.words import UNLIMITED, Request, normalise, split
 from imgmake.errors import GraphError, ImgmakeError, Interrupted, Place, Problems, Refused, UsageError
 from imgmake.model import Edge, Entry, Explanation, Kind, Outcome, Reason, State, Step, Verdict
 from imgmake.ports import Reporter
-from imgmake.tags import TagAction, TagChange
+from imgmake.tags import PlannedTags, TagAction, TagChange
 from tests import forked
 
 ROOT = Path(__file__).parents[2]
@@ -192,7 +192,9 @@ class Fake:
         if "push" not in options.goals:
             return Planned(steps)
         change = TagChange("r.test/app:1", TagAction.REFUSE, "sha256:" + "a" * 64, "", "holds another image")
-        return Planned(steps, (("push", (change,)),), (Refused("r.test/app:1 holds another image", place=PLACE),))
+        return Planned(
+            steps, (PlannedTags("push", (change,)),), (Refused("r.test/app:1 holds another image", place=PLACE),)
+        )
 
     def verify(self, options: Options, references: Sequence[str]) -> tuple[Verification, ...]:
         lacks = ("nothing says that it passed a check",)
@@ -298,6 +300,7 @@ def test_a_plan_that_is_refused_is_told_and_is_an_error() -> None:
             "why": "holds another image",
             "fixed": False,
             "hint": "",
+            "in_registry": False,
         }
     ]
 

@@ -21,7 +21,7 @@ from imgmake.reporters.errors import render as render_error
 from imgmake.reporters.live import Live
 from imgmake.reporters.stage import Stage
 from imgmake.reporters.style import Paint, because, duration, one_line, wants_color
-from imgmake.tags import TagAction, TagChange
+from imgmake.tags import PlannedTags, TagAction, TagChange
 
 FRESH = Verdict()
 CHANGED = Verdict((Reason("src/App.java changed"), Reason("pom.xml changed"), Reason("src/B.java is new", "new")))
@@ -508,18 +508,20 @@ def test_plan() -> None:
 
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
-HOLDS = f"holds another image (sha256:{'a' * 12}), and a version never moves"
+HOLDS = "holds another image, and a version never moves"
+LONG = "holds commit 1234567, which comes after 89abcde: moved back, as allowed"
 TAGS = (
-    (
+    PlannedTags(
         "push",
         (
             TagChange("r.test/shop:20190702-223619-ade3d65", TagAction.CREATE, "", "", "not there yet", fixed=True),
-            TagChange("r.test/shop:1.3", TagAction.MOVE, A, B, "1.3.2 is the highest 1.3"),
+            TagChange("r.test/shop:1.3", TagAction.MOVE, A, "", "1.3.2 is the highest 1.3"),
             TagChange("r.test/shop:latest", TagAction.LEAVE, A, A, "2.0.0 is higher"),
         ),
     ),
-    ("both", (TagChange("r.test/both:1", TagAction.MOVE, A, f"{A} {B}", "holds another image"),)),
-    ("debug", (TagChange("r.test/shop:1.3.2-debug", TagAction.REFUSE, A, A, HOLDS, hint="publish under another"),)),
+    PlannedTags("both", (TagChange("r.test/both:1", TagAction.MOVE, A, f"{A} {B}", "holds commit 1234567"),)),
+    PlannedTags("promote", (TagChange("r.test/shop:stable", TagAction.MOVE, A, B, LONG),), in_registry=True),
+    PlannedTags("debug", (TagChange("r.test/shop:1.3.2-debug", TagAction.REFUSE, A, A, HOLDS),)),
 )
 
 
@@ -530,15 +532,18 @@ def test_the_table_of_tags() -> None:
         "\n"
         "r.test/shop  (push)\n"
         "  create  20190702-223619-ade3d65                -> (to be built)  not there yet\n"
-        "  move    1.3                      aaaaaaaaaaaa  -> bbbbbbbbbbbb   1.3.2 is the highest 1.3\n"
+        "  move    1.3                      aaaaaaaaaaaa  -> (to be built)  1.3.2 is the highest 1.3\n"
         "  leave   latest                   aaaaaaaaaaaa                    2.0.0 is higher\n"
         "\n"
         "r.test/both  (both)\n"
-        "  move    1                        aaaaaaaaaaaa  -> aaaaaaaaaaaa bbbbbbbbbbbb  holds another image\n"
+        "  move    1                        aaaaaaaaaaaa  -> (to be sent)   holds commit 1234567\n"
+        "\n"
+        "r.test/shop  (promote)\n"
+        "  move    stable                   aaaaaaaaaaaa  -> bbbbbbbbbbbb\n"
+        f"          {LONG}\n"
         "\n"
         "r.test/shop  (debug)\n"
         "  refuse  1.3.2-debug              aaaaaaaaaaaa\n"
-        f"          {HOLDS}\n"
         "\n"
         "refused: nothing would be published\n"
         f"Pipefile.py:12: r.test/shop:1.3.2-debug {HOLDS}\n"

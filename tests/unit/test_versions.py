@@ -79,7 +79,7 @@ def test_what_keeps_a_tag_is_named() -> None:
         ("1.2.3", "", ""),
         ("1.2", "1.2", "1.2.10"),
         ("1", "1", "1.10.0"),
-        ("latest", "stable version", "2.0.0"),
+        ("latest", "stable", "2.0.0"),
     ]
     assert {fan.equal for fan in fans[1:]} == {("1.2.3_b",)}
 
