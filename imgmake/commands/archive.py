@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +35,8 @@ def exported(job: Job, image: Any, command: str) -> Iterator[Exported]:
 
     Raises EngineError when the engine lacks it, CommandFailed when there is no room, Interrupted on a stop.
     """
+    import tempfile
+
     engine = job.engine()
     found = engine.image(job.view.image(image))
     if found is None:
@@ -76,6 +77,8 @@ def repository(image: Any, view: View) -> str:
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """A file beside `path` that takes its place when all went well, and is gone otherwise."""
+    import tempfile
+
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(handle)
