@@ -204,13 +204,16 @@ class Attesting:
         rule = self._run.node(target).rule
         return isinstance(rule, CheckRule) and rule.max_age is not None
 
-    def renew(self, publication: Publication) -> None:
-        """Push what is new beside images whose tags all stay. Raises RegistryError."""
+    def renew(self, publication: Publication) -> list[str]:
+        """Push what is new beside images whose tags all stay: ``repository@digest`` of it. Raises RegistryError."""
         registry, cancel = self._run.world.registry(), self._run.signals.cancel
         held = dict.fromkeys((repository_of(c.reference), c.before) for c in publication.changes if c.before)
+        new = []
         for repository, digest in held:
-            for artifact in self.artifacts(publication, digest):
-                registry.attach(repository, digest, artifact, cancel=cancel)
+            known = {each.digest for each in registry.referrers(repository, digest, cancel=cancel)}
+            sent = [registry.attach(repository, digest, a, cancel=cancel) for a in self.artifacts(publication, digest)]
+            new += [f"{repository}@{each}" for each in sent if each not in known]
+        return new
 
 
 def _rule_of(publication: Publication) -> PublishRule:

@@ -37,7 +37,7 @@ def ready(run: Run, rule: PublishRule) -> None:
 
 def sign(run: Run, rule: PublishRule, names: Sequence[str], output: Output) -> None:
     """Sign each of these manifests, ``repository@digest``. Raises CommandFailed and Interrupted."""
-    if not rule.sign:
+    if not rule.sign or not names:
         return
     argv = [COSIGN, "sign", "--yes", *names]
     output.command(shlex.join(argv))
@@ -45,4 +45,4 @@ def sign(run: Run, rule: PublishRule, names: Sequence[str], output: Output) -> N
     code = world.shell.run(argv, cwd=world.sources.root, env=world.environ, output=output, cancel=cancel)
     run.signals.check()
     if code:
-        raise CommandFailed(f"{COSIGN} failed with exit code {code}; no tag was written", code=code)
+        raise CommandFailed(f"{COSIGN} failed with exit code {code}", code=code)

@@ -31,8 +31,8 @@ class Attesting(Protocol):
     def artifacts(self, publication: Publication, digest: str) -> Sequence[Artifact]:
         """Statements about the image `digest`, to be pushed beside it."""
 
-    def renew(self, publication: Publication) -> None:
-        """Push what is new to say of images whose tags all stay."""
+    def renew(self, publication: Publication) -> Sequence[str]:
+        """Push what is new to say of images whose tags all stay; by digest, what that was."""
 
 
 class End(NamedTuple):
@@ -71,10 +71,10 @@ class Transaction:
         """
         rule = publication.node.rule
         assert isinstance(rule, PublishRule)
-        if not publication.written:
-            self._attesting.renew(publication)
-            return ""
         signing.ready(self._run, rule)
+        if not publication.written:
+            signing.sign(self._run, rule, self._attesting.renew(publication), output)
+            return ""
         repositories = tuple(dict.fromkeys(repository(change.reference) for change in publication.written))
         digest = self._bring(publication, repositories, output)
         signing.sign(self._run, rule, self._attach(publication, repositories, digest), output)
