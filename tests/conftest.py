@@ -35,7 +35,7 @@ from tests.e2e.bases import mmdebstrap
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("default", patient, max_examples=50)
 settings.register_profile("thorough", patient, max_examples=1000)
-settings.register_profile("ci", patient, max_examples=50, derandomize=True)
+settings.register_profile("ci", patient, max_examples=30, derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "default"))
 
 SUITE = "bookworm"
