@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import builtins
 import importlib
+import sys
 from collections.abc import Collection, Iterator
 
 # What may be imported: all that a module offers, or the names given here.
@@ -59,8 +60,11 @@ def obstacle(text: str, own: Collection[str], offered: Collection[str]) -> str:
 
 class _Reading:
     def __init__(self, tree: ast.Module, own: Collection[str], offered: Collection[str]) -> None:
-        self._tree, self._own, self._offered = tree, own, offered
+        # What Python has of itself comes first, whatever a file of the repository is called.
+        self._own = {name for name in own if name.partition(".")[0] not in sys.stdlib_module_names}
+        self._tree, self._offered = tree, offered
         self._modules: dict[str, str] = {}  # the name that a module has here, and its own
+        self._ours: set[str] = set()  # names that modules of the repository have here
         self._within: dict[ast.AST, ast.AST] = {}
         for node in ast.walk(tree):
             self._within.update(dict.fromkeys(ast.iter_child_nodes(node), node))
@@ -82,6 +86,7 @@ class _Reading:
     def _takes_module(self, alias: ast.alias) -> bool:
         name = alias.name
         if name in self._own:
+            self._ours.add(alias.asname or name.partition(".")[0])
             return True
         if "." in name and alias.asname is None:
             return False  # it binds the package around it
@@ -91,12 +96,14 @@ class _Reading:
     def _untaken(self, node: ast.ImportFrom) -> list[str]:
         if node.level or node.module is None:
             return ["a relative import"]
-        if node.module in self._own:
-            return []
+        if node.module in self._own:  # what it gives may be a module that it uses
+            self._ours.update(alias.asname or alias.name for alias in node.names)
+            return [alias.name for alias in node.names if alias.name == "*" or alias.name in sys.stdlib_module_names]
         if node.module == "imgmake":
             return [alias.name for alias in node.names if alias.name not in (*self._offered, "*")]
         offered = _offered(node.module)
         wanted = [alias.name for alias in node.names]
+        self._ours.update(a.asname or a.name for a in node.names if f"{node.module}.{a.name}" in self._own)
         return [name for name in wanted if name not in offered and f"{node.module}.{name}" not in self._own]
 
     # --- names --------------------------------------------------------------------------------------------------
@@ -116,9 +123,10 @@ class _Reading:
         if module is not None:
             offered = self._offered if module == "imgmake" else _offered(module)
             return "" if node.attr in offered else f"{module}.{node.attr}"
-        itself = (
-            isinstance(node.value, ast.Name) and node.value.id in ("self", "cls") and not node.attr.startswith("__")
-        )
+        if node.attr in sys.stdlib_module_names and _root(node) in self._ours:
+            return f"{node.attr} by way of {_root(node)}"
+        own = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+        itself = own and not node.attr.startswith("__")
         if node.attr in _KNOWN or itself:
             return ""
         return node.attr if node.attr in _ATTRIBUTES or node.attr.startswith(_PREFIXES) else ""
@@ -150,6 +158,13 @@ def _offered(module: str) -> Collection[str]:
         return given
     found = importlib.import_module(module)
     return getattr(found, "__all__", None) or [name for name in vars(found) if not name.startswith("_")]
+
+
+def _root(node: ast.expr) -> str:
+    """The name at which a chain of attributes begins."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def _is_error(name: str) -> bool:

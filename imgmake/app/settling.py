@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import posixpath
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -81,8 +82,11 @@ class Settling:
         """All that was asked is done; call it when everything has been told. `names`: all that the goals need."""
         if self.witness.connections != self._overheard:
             self.witness.spoil("something was asked through a socket")
-        if why := next(_unsettled(run, executor, names, outcomes), ""):
-            self.witness.spoil(why)
+        try:
+            if why := next(_unsettled(run, executor, names, outcomes), ""):
+                self.witness.spoil(why)
+        except OSError as error:  # a Pipefile that is gone since it was executed
+            self.witness.spoil(str(error))
         if not self.witness.spoilt:
             self._expires = min(_expiries(run, executor, names), default=float("inf"))
             self._printed = self._options.told() if self._options.told else None
@@ -179,7 +183,7 @@ def _unsettled(run: Run, executor: Executor, names: Sequence[str], outcomes: Seq
             yield f"{outcome.target} was not simply up to date"
     for name in names:
         rule = run.node(name).rule
-        if not _is_known(rule) or not all(isinstance(step, _TIMELESS) for step in run.recipe(rule)):
+        if not _is_known(rule) or not all(type(step) in _TIMELESS for step in run.recipe(rule)):
             yield f"{name} rests on more than is known here"
     if used := set(run.values.used()) - _LASTING - run.pipeline.variables.keys():
         yield f"{', '.join(used)} may be of now"
@@ -201,18 +205,29 @@ def _opaque(pipeline: Pipeline) -> Iterator[str]:
     from imgmake.pipefile.blame import VOCABULARY
     from imgmake.purity import obstacle
 
-    own = {name for path in pipeline.modules for name in _module_names(path)}
+    folders = {posixpath.dirname(path) for path in pipeline.pipefiles if path not in pipeline.modules}
+    names = {folder: _module_names(folder, pipeline.modules) for folder in folders}
     for path in dict.fromkeys((*pipeline.pipefiles, *pipeline.modules)):
+        # A Pipefile imports from its own folder; a module, from that of whichever Pipefile imports it.
+        here = folders if path in pipeline.modules else {posixpath.dirname(path)}
+        above = [names[folder] for folder in here if _below(folder, path) is not None]
+        own = frozenset.intersection(*above) if above else frozenset[str]()
         text = (pipeline.root / path).read_bytes().decode("utf-8", "replace") if path.endswith(".py") else ""
         why = obstacle(text, own, VOCABULARY.keys()) if path.endswith(".py") else "no source"
         if why:
             yield f"{path}: {why}"
 
 
-def _module_names(path: str) -> Iterator[str]:
-    """What a module in a file may be imported as, seen from whichever folder: ``a/b/c.py`` is c, b.c and a.b.c."""
-    parts = path.removesuffix(".py").removesuffix("/__init__").split("/")
-    return (".".join(parts[i:]) for i in range(len(parts)))
+def _module_names(folder: str, modules: Sequence[str]) -> frozenset[str]:
+    """What modules are imported as by a Pipefile in a folder: ``b/c.py`` below it is b.c."""
+    below = (path for module in modules if (path := _below(folder, module)) is not None)
+    return frozenset(path.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for path in below)
+
+
+def _below(folder: str, path: str) -> str | None:
+    if not folder:
+        return path
+    return path.removeprefix(f"{folder}/") if path.startswith(f"{folder}/") else None
 
 
 def _expiries(run: Run, executor: Executor, names: Sequence[str]) -> Iterator[float]:

@@ -83,7 +83,16 @@ OPAQUE = {
     "x = frozenset": "the order of a set",
     "if {'a'} in y: pass": "the order of a set",
     "def f(": "it cannot be parsed",
+    "from helpers import *": "helpers: *",
+    "from helpers import time": "helpers: time",
+    "import helpers\nhelpers.pathlib.os.sep": "os by way of helpers",
+    "from helpers import stages\nstages.re": "re by way of stages",
+    "import random as helpers": "random",
 }
+
+
+def test_a_module_called_like_one_of_pythons_is_not_taken_for_ours() -> None:
+    assert obstacle("import time", {"time"}, ()) == "line 1: time"
 
 
 def test_what_people_write_is_taken() -> None:
