@@ -191,7 +191,8 @@ def plan(options: Options) -> Planned:
         prospects = session.executor.prospects(goals, lines=True)
         _raise_errors(prospects)
         raise_all(dict.fromkeys(p.publication for p in prospects if isinstance(p.publication, ImgmakeError)))
-        publications = [p.publication for p in prospects if isinstance(p.publication, Publication)]
+        found = {p.node.id: p.publication for p in prospects if isinstance(p.publication, Publication)}
+        publications = [found[name] for name, _ in session.nodes() if name in found]
         first = [
             Step(each.target, Kind.PUBLISH, Verdict((each.why,)), each.lines)
             for each in session.executor.unfinished(goals)

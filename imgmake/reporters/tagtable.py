@@ -23,16 +23,19 @@ class _Row(NamedTuple):
 
 
 def table(tags: Sequence[PlannedTags], refused: Sequence[BaseException], paint: Paint) -> str:
-    """Every tag, under its repository and the rule that sets it; then what is refused, and what to do about it."""
-    groups: dict[tuple[str, str], list[_Row]] = {}
+    """Every tag, under its repository and the rules that set it; then what is refused, and what to do about it."""
+    groups: dict[str, list[_Row]] = {}
+    targets: dict[str, dict[str, None]] = {}
     for one in tags:
         for change in one.changes:
             repository, _, tag = change.reference.rpartition(":")
-            groups.setdefault((repository, one.target), []).append(_row(change, tag, one.in_registry))
+            groups.setdefault(repository, []).append(_row(change, tag, one.in_registry))
+            targets.setdefault(repository, {})[one.target] = None
     widths = _widths([row for rows in groups.values() for row in rows])
     lines = []
-    for (repository, target), rows in groups.items():
-        lines += ["", f"{paint.bold(one_line(repository))}{paint.dim(f'  ({one_line(target)})')}"]
+    for repository, rows in groups.items():
+        setters = one_line(", ".join(targets[repository]))
+        lines += ["", f"{paint.bold(one_line(repository))}{paint.dim(f'  ({setters})')}"]
         lines += [line for row in rows for line in _lines(row, widths, paint)]
     if refused:
         lines += ["", paint.red("refused: nothing would be published")]
@@ -65,7 +68,7 @@ def _lines(row: _Row, widths: tuple[int, int, int], paint: Paint) -> list[str]:
     start = f"{row.tag:{tag}}  {row.before:{before}}"
     if row.action is TagAction.REFUSE:  # why is told below the table, with what to do
         return [f"  {_painted(row.action, paint)}  {start}".rstrip()]
-    head = f"{start}  {'->' if row.after else '  '} {row.after:{after}}"
+    head = f"{start}  {'->' if row.after else '  '} {row.after:{after}}" if after else start
     full = f"{head}  {row.why}"
     if len("  create  ") + len(full) <= WIDE:
         return [f"  {_painted(row.action, paint)}  {full}".rstrip()]

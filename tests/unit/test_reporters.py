@@ -530,26 +530,24 @@ def test_the_table_of_tags() -> None:
     told = tagtable.table(TAGS, [refused], Paint(False))
     assert told == (
         "\n"
-        "r.test/shop  (push)\n"
+        "r.test/shop  (push, promote, debug)\n"
         "  create  20190702-223619-ade3d65                -> (to be built)  not there yet\n"
         "  move    1.3                      aaaaaaaaaaaa  -> (to be built)  1.3.2 is the highest 1.3\n"
         "  leave   latest                   aaaaaaaaaaaa                    2.0.0 is higher\n"
+        "  move    stable                   aaaaaaaaaaaa  -> bbbbbbbbbbbb\n"
+        f"          {LONG}\n"
+        "  refuse  1.3.2-debug              aaaaaaaaaaaa\n"
         "\n"
         "r.test/both  (both)\n"
         "  move    1                        aaaaaaaaaaaa  -> (to be sent)   holds commit 1234567\n"
-        "\n"
-        "r.test/shop  (promote)\n"
-        "  move    stable                   aaaaaaaaaaaa  -> bbbbbbbbbbbb\n"
-        f"          {LONG}\n"
-        "\n"
-        "r.test/shop  (debug)\n"
-        "  refuse  1.3.2-debug              aaaaaaaaaaaa\n"
         "\n"
         "refused: nothing would be published\n"
         f"Pipefile.py:12: r.test/shop:1.3.2-debug {HOLDS}\n"
         "  publish under another\n"
     )
     assert max(map(len, told.splitlines()[:-3])) <= 100
+    kept = PlannedTags("push", (TagChange("r.test/shop:1", TagAction.LEAVE, A, A, "holds this image"),))
+    assert tagtable.table([kept], (), Paint(False)).endswith("\n  leave   1  aaaaaaaaaaaa  holds this image\n")
     assert tagtable.table((), (), Paint(False)) == ""
     assert "\x1b[1;31mrefuse\x1b[0m" in tagtable.table(TAGS, (), Paint(True))
 
