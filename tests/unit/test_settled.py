@@ -99,6 +99,8 @@ class Repo:
 
     def settle(self) -> bytes:
         """Run until the answer is written down; the record."""
+        if (found := self.record()) is not None and holds(found):
+            return found
         shutil.rmtree(self.path / ".imgmake" / "settled", ignore_errors=True)
         for _ in range(5):
             _pause()
