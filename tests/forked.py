@@ -20,12 +20,13 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH1
 # What runs import late, but for git, which asks PATH for a program, and dockerfile, which starts threads.
 _HEAVY = ("docker", "networkx", "pydantic", "requests", "rich.console", "rich.live", "sqlite3", "typer")
 
+_STARTED = [sys.executable, "-m", "imgmake"]
+
 
 def run(words: Sequence[str], *, cwd: str | os.PathLike[str], env: Mapping[str, str]) -> tuple[int, bytes, bytes]:
     """Run imgmake with these words and no input; return its exit code (-n on signal n), stdout and stderr."""
-    if _settings(env) != _settings(os.environ):  # an interpreter reads them once, when it starts
-        argv = [sys.executable, "-m", "imgmake", *words]
-        env = _with_root(env)
+    if _settings(env) != _settings(os.environ) or not _server():  # an interpreter reads them once, when it starts
+        argv, env = [*_STARTED, *words], _with_root(env)
         done = subprocess.run(argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False)
         return done.returncode, done.stdout, done.stderr
     with tempfile.TemporaryFile() as none, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
@@ -37,7 +38,7 @@ def run(words: Sequence[str], *, cwd: str | os.PathLike[str], env: Mapping[str, 
 
 def words() -> list[str]:
     """The words of a command line that does the same, for a shell script."""
-    return [sys.executable, "-IS", __file__, "ask", _server()]
+    return [sys.executable, "-IS", __file__, "ask", _server()] if _server() else _STARTED
 
 
 def _with_root(env: Mapping[str, str]) -> dict[str, str]:
@@ -51,7 +52,10 @@ def _settings(env: Mapping[str, str]) -> dict[str, str]:
 
 @functools.cache
 def _server() -> str:
-    """The path of the socket of this process's server, which ends with us: then its stdin does."""
+    """The path of the socket of this process's server, which ends with us: then its stdin does.
+
+    Empty where it cannot work, as its stderr tells: then each run is started, which takes longer.
+    """
     import atexit
     import shutil
 
@@ -64,9 +68,8 @@ def _server() -> str:
     assert server.stdout is not None
     atexit.register(server.wait)
     atexit.register(server.stdin.close)
-    assert server.stdout.readline() == b"ready\n", "imgmake cannot be imported (see stderr)"
-    server.stdout.close()
-    return path
+    with server.stdout:
+        return path if server.stdout.readline() == b"ready\n" else ""
 
 
 # --- a request: the words, the folder, the environment, and three descriptors; the answer is the exit code --------
