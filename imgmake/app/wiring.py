@@ -121,6 +121,10 @@ class Engines:
             self._engine.close()
 
 
+def _context(folder: Path, ignore: Ignore, exclude: frozenset[str]) -> Context:
+    return LocalContext(folder, ignore, exclude=exclude)
+
+
 def world(
     options: Options,
     root: Path,
@@ -155,14 +159,11 @@ def world(
         host = engines.connected.host if engines.connected else ""
         return builders.choose(host, forced, options.environ)
 
-    def context(folder: Path, ignore: Ignore, exclude: frozenset[str]) -> Context:
-        return LocalContext(folder, ignore, exclude=exclude)
-
     return World(
         engine=engines,
         builder=builder,
         registry=registry,
-        context=context,
+        context=_context,
         sources=LocalSources(root, state),
         git=LocalGit(root),
         shell=shell,
