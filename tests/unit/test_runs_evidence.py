@@ -10,7 +10,9 @@ import pytest
 
 from imgmake import stamp
 from imgmake.attest.statements import seconds
-from imgmake.ports import Evidence
+from imgmake.commands.base import Job
+from imgmake.commands.sbom import Sbom
+from imgmake.ports import Evidence, Finding
 from tests.unit.runs import Repo
 
 APP = """
@@ -254,3 +256,38 @@ def test_without_cosign_nothing_is_sent(signing: Repo) -> None:
     assert ran.failed == ["publish"]
     assert "asks for signatures, and cosign cannot be run" in ran.error_of("publish")
     assert not signing.registry.remotes
+
+
+# --- SBOMs ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def listing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """syft's part of `sbom`: a document that names the image."""
+
+    def run(self: Sbom, job: Job) -> None:
+        document = json.dumps({"of": job.view.content(self.image)}).encode()
+        for path in job.view.outputs:
+            (job.view.folder / path).write_bytes(document)
+        job.found(Finding("syft", "1.2.3", "1 package", {}, document, "application/spdx+json"))
+
+    monkeypatch.setattr(Sbom, "run", run)
+
+
+@pytest.mark.usefixtures("listing")
+@pytest.mark.parametrize("rule", ['check("sbom", sbom(app))', 'file("dist/sbom.json", sbom(app))'])
+def test_an_sbom_is_pushed_as_it_is(shop: Repo, rule: str) -> None:
+    shop.pipefile(PUBLISH + rule).run("sbom" if "check" in rule else "dist/sbom.json")
+    shop.run("publish")
+    found = shop.registry.attached[f"{TO}@{published(shop)}"].values()
+    (sbom,) = [each for each in found if each.artifact_type == "application/spdx+json"]
+    assert json.loads(sbom.data) == {"of": content_of(shop)}
+    assert sbom.annotations["io.imgmake.check"] in ("sbom", "dist/sbom.json")
+
+
+@pytest.mark.usefixtures("listing")
+def test_an_sbom_of_an_earlier_image_is_not(shop: Repo) -> None:
+    shop.pipefile(PUBLISH + 'file("dist/sbom.json", sbom(app))').run("dist/sbom.json")
+    shop.put("src/a", "2").run("publish")
+    found = shop.registry.attached[f"{TO}@{published(shop)}"].values()
+    assert "application/spdx+json" not in {each.artifact_type for each in found}
