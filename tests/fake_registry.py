@@ -78,6 +78,7 @@ class FakeRegistry:
         self.blobs: dict[tuple[str, str], bytes] = {}
         self.manifests: dict[tuple[str, str], tuple[str, bytes]] = {}
         self.faults: list[Fault] = []
+        self.script: Callable[[], Fault | None] = lambda: None  # asked at each request, before `faults`
         self.requests: list[Request] = []
         self.authorizations: list[str] = []
         self.forms: list[dict[str, list[str]]] = []
@@ -181,6 +182,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._dispatch()
 
     def _fault(self) -> Fault | None:
+        if fault := self.registry.script():
+            return fault
         for fault in self.registry.faults:
             if fault.times and fault.method == self.command and re.search(fault.path, self.path):
                 fault.times -= 1
@@ -258,7 +261,10 @@ class _Handler(BaseHTTPRequestHandler):
         if not self.registry.deletes:
             self._reply(405, _errors("UNSUPPORTED"))
             return
-        _, data = self.registry.manifests.pop((name, version))
+        _, data = self.registry.manifests.pop((name, version), ("", b""))
+        if not data:
+            self._reply(404, _errors("MANIFEST_UNKNOWN"))
+            return
         if self.registry.deletes == "manifest":
             del self.registry.manifests[name, sha256(data)]
         self._reply(202, b"")

@@ -6,7 +6,7 @@ import base64
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
 
@@ -15,7 +15,7 @@ import pytest
 from imgmake.errors import RegistryError, TagMoved
 from imgmake.ports import Artifact, Engine, Remote
 from imgmake.registry import RegistryClient
-from tests.fake_registry import Exporter
+from tests.fake_registry import Exporter, FakeRegistry, Fault
 from tests.fakes import RecordingOutput
 from tests.registries import PASSWORD, USER, RealRegistry, Request, real_registry
 
@@ -160,6 +160,51 @@ def test_two_processes_that_attach_at_once_lose_nothing(
     assert [process.returncode for process in processes] == [0, 0]
     assert sorted(one.digest for one in client.referrers(repository, digest)) == sorted(said[0] + said[1])
     assert len(said[0] + said[1]) == 16
+
+
+FAULTS = [Fault("", "", 503), Fault("", ""), Fault("", "", cut="request"), Fault("", "", cut="answer")]
+
+
+def publication(first: FakeRegistry, second: FakeRegistry, script: Callable[[], Fault | None]) -> list[object]:
+    """An image, what refers to it, a tag, a copy, the tag removed: what two registries that were empty hold then."""
+    for registry in (first, second):
+        registry.manifests.clear()
+        registry.blobs.clear()
+        registry.script = script
+    engine, source, target = Exporter(), f"{first.host}/app", f"{second.host}/app"
+    client = RegistryClient({"HOME": "/nonexistent"}, pause=0.0001, settle=0)
+    images = [engine.image("one", "two")]
+    digest = client.send(cast(Engine, engine), images, [source], output=RecordingOutput())
+    client.attach(source, digest, Artifact("text/plain", b"x"))
+    assert client.set_tag(f"{source}:1", digest, before=None)
+    client.copy(resolved(client, f"{source}:1"), [target], referrers=True, output=RecordingOutput())
+    assert client.set_tag(f"{target}:1", digest, before=None)
+    assert client.remove_tag(f"{source}:1", holds=digest)
+    client.close()
+    return [sorted(held) for one in (first, second) for held in (one.manifests, one.blobs)]
+
+
+class At:
+    """A script: this fault at the request with this number, and a count of all."""
+
+    def __init__(self, number: int = 0, fault: Fault | None = None) -> None:
+        self.count = 0
+        self._number = number
+        self._fault = fault
+
+    def __call__(self) -> Fault | None:
+        self.count += 1
+        return self._fault if self.count == self._number else None
+
+
+def test_a_fault_at_any_one_request_changes_nothing_of_what_is_published() -> None:
+    """Each request in turn fails, is dropped, or loses its answer in the middle, and is tried again."""
+    with FakeRegistry(referrers=True, deletes="tag") as first, FakeRegistry() as second:
+        undisturbed = At()
+        wanted = publication(first, second, undisturbed)
+        assert undisturbed.count > 60
+        for number in range(1, undisturbed.count + 1):
+            assert publication(first, second, At(number, FAULTS[number % len(FAULTS)])) == wanted, number
 
 
 @pytest.mark.parametrize("password", ["open barley", None])

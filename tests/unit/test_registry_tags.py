@@ -186,6 +186,15 @@ def test_a_tag_is_removed_and_nothing_else(
     assert client.remove_tag(f"{registry.host}/app:1", holds=manifests[0]), "it is gone already"
 
 
+def test_a_removal_whose_answer_is_lost_is_one(
+    client: RegistryClient, registry: FakeRegistry, manifests: list[str]
+) -> None:
+    registry.deletes = "tag"
+    set_to(registry, "1", manifests[0])
+    registry.faults = [Fault("DELETE", "/manifests/1", cut="answer")]
+    assert client.remove_tag(f"{registry.host}/app:1", holds=manifests[0])
+
+
 @pytest.mark.parametrize("status", [400, 404, 405, 501])
 def test_a_registry_that_cannot_remove_a_tag_keeps_it(
     status: int, client: RegistryClient, registry: FakeRegistry, manifests: list[str]
