@@ -189,15 +189,22 @@ def test_a_circle_of_redirects_is_not_tried_again(client: RegistryClient, regist
 # --- stopping ---------------------------------------------------------------------------------------------------
 
 
-def test_a_stop_ends_a_request_that_waits_for_its_answer(client: RegistryClient, registry: FakeRegistry) -> None:
-    registry.faults = [Fault("POST", "/blobs/uploads/", delay=5)]
-    sent = Sent(client, f"{registry.host}/app")
-    threading.Timer(0.1, sent.cancel.stop).start()
-    start = time.monotonic()
-    with pytest.raises(Interrupted):
-        sent.run()
-    assert time.monotonic() - start < 3
-    assert client.tags(f"{registry.host}/app") == (), "the client is as good as before"
+@pytest.mark.parametrize("secured", [True, False])
+def test_a_stop_ends_a_request_that_waits_for_its_answer(secured: bool, tmp_path: Path) -> None:
+    environ = {"HOME": str(tmp_path)}
+    registry = FakeRegistry()
+    if secured:
+        environ["SSL_CERT_FILE"] = str(registry.secure(tmp_path))
+    client = RegistryClient(environ, pause=0.001)
+    with registry:
+        registry.faults = [Fault("POST", "/blobs/uploads/", delay=5)]
+        sent = Sent(client, f"{registry.host}/app")
+        threading.Timer(0.2, sent.cancel.stop).start()
+        start = time.monotonic()
+        with pytest.raises(Interrupted):
+            sent.run()
+        assert time.monotonic() - start < 3
+        assert client.tags(f"{registry.host}/app") == (), "the client is as good as before"
 
 
 # --- several at once --------------------------------------------------------------------------------------------
