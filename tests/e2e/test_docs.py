@@ -36,7 +36,8 @@ LINK = re.compile(r"\]\(([^)#\s]+)?(?:#([\w-]+))?\)")
 FILES = """Dockerfile Makefile pom.xml structure-tests.yaml multi-stage-runtime.df .hadolint.yaml src/one.txt
 src/a/two.txt base/Dockerfile config/Dockerfile services/api/Dockerfile services/api/structure.yaml
 services/web/Dockerfile
-services/web/structure.yaml notes/apples.txt notes/pears.txt scan-ignore.toml"""
+services/web/structure.yaml notes/apples.txt notes/pears.txt scan-ignore.toml
+config/dev.env config/stage.env config/prod.env"""
 
 
 class Block(NamedTuple):
@@ -74,6 +75,8 @@ def small(path: Path) -> Repo:
     (path / "multi-stage-runtime.df").write_text(shop)
     manifest = next(block.text for block in page("docs/scanning.md").blocks if block.text.startswith("FROM "))
     (path / "app.df").write_text(manifest)
+    config = next(block.text for block in page("docs/publishing.md").blocks if block.language == "dockerfile")
+    (path / "config.df").write_text(config)
     (path / "services/api/Dockerfile").write_text("ARG BASE\nARG COLOR\nFROM ${BASE} AS app-image\nARG COLOR\n")
     return repository(path)
 
@@ -154,6 +157,8 @@ VOLATILE = [
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"), "DATE"),
     (re.compile(r"\b[0-9a-f]{40}\b"), "COMMIT"),
     (re.compile(r"sha256:[0-9a-f]{12,}"), "DIGEST"),
+    (re.compile(r"\b[0-9a-f]{12}\b"), "DIGITS"),
+    (re.compile(r"\b(commit|after) [0-9a-f]{7}\b"), "COMMIT"),
     (re.compile(r"\b\d+(\.\d+)? (ms|s|min)\b"), "TIME"),
 ]
 
