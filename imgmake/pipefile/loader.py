@@ -18,6 +18,7 @@ from imgmake.model import Rule
 from imgmake.pipefile import blame, patterns
 
 NAME = "Pipefile.py"
+_NOTHING: dict[str, object] = {}
 _MODULE = "Pipefile"
 _PACKAGE = f"{Path(__file__).parents[1]}/"
 _FOREIGN = ("/site-packages/", "/dist-packages/", f"{Path(os.__file__).parent}/")
@@ -33,6 +34,7 @@ class Loader:
 
     def __init__(self, root: Path, collector: Collector) -> None:
         self.root = root
+        self._prefix = f"{root}/".replace("//", "/")
         self.pipefiles: list[str] = []
         self.modules: set[str] = set()
         self.whole = True
@@ -77,7 +79,7 @@ class Loader:
 
     def _is_users_file(self, filename: str) -> bool:
         """imgmake may be part of the very repository that it builds; its own frames are still not the user's."""
-        inside = filename.startswith(f"{self.root}/".replace("//", "/")) and not filename.startswith(_PACKAGE)
+        inside = filename.startswith(self._prefix) and not filename.startswith(_PACKAGE)
         venv = sys.prefix != sys.base_prefix and filename.startswith(f"{sys.prefix}/")
         return inside and not venv and not any(part in filename for part in _FOREIGN)
 
@@ -151,13 +153,11 @@ class Loader:
         return found
 
     def _is_users(self, name: str, module: object) -> bool:
-        known = getattr(module, "__dict__", {})
+        known = getattr(module, "__dict__", _NOTHING)
         file = known.get("__file__")
-        if name == "__main__" or not isinstance(file, str | None):
-            return False
-        if file:
-            return name == _MODULE or self.owns(file)
-        folders = known.get("__path__") or ()
+        if type(file) is str and file:  # nearly all of a thousand modules end here, in a load and after it
+            return name == _MODULE or (file.startswith(self._prefix) and name != "__main__" and self.owns(file))
+        folders = () if file is not None or name == "__main__" else known.get("__path__") or ()
         return any(self.owns(f"{folder}/") for folder in folders)
 
     # --- finding what is included -----------------------------------------------------------------------------
