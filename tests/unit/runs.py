@@ -79,6 +79,7 @@ class Repo:
     environ: dict[str, str] = field(default_factory=lambda: {"PATH": os.environ["PATH"]})
 
     def __post_init__(self) -> None:
+        self.user_folder = self.path.parent / f"{self.path.name}.user"
         self.builder = FakeBuilder(self.engine or FakeEngine())
         self.builder.result = layers_by_content
 
@@ -115,7 +116,7 @@ class Repo:
                 git=self.git,
                 shell=LocalShell(),
                 state=state,
-                journal=FileJournal([self.path.parent / f"{self.path.name}.user"]),
+                journal=FileJournal([self.user_folder]),
                 reporter=reporter,
                 clock=self.clock,
                 environ=self.environ,

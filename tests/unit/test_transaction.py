@@ -84,7 +84,7 @@ def tags(repo: Repo) -> dict[str, str]:
 
 
 def unfinished(repo: Repo) -> list[Any]:
-    return list(FileJournal([repo.path.parent / f"{repo.path.name}.user"]).unfinished())
+    return list(FileJournal([repo.user_folder]).unfinished())
 
 
 def notes(ran: Ran) -> dict[str, str]:
@@ -363,8 +363,8 @@ def test_another_clone_finishes_it_too(repo: Repo, tmp_path: Path) -> None:
     cut_off(repo)
     repo.run("app", overrides=SECOND)
     moved = repo.path.rename(tmp_path.parent / f"{tmp_path.name}-moved")
-    (moved.parent / f"{tmp_path.name}.user").rename(moved.parent / f"{moved.name}.user")
     again = Repo(moved, engine=repo.engine, registry=repo.registry, clock=repo.clock)
+    again.user_folder = repo.user_folder
     assert said(again.run("push/b", overrides=SECOND))[0].startswith("finished the publication of push/a, push/b")
     assert unfinished(again) == []
 
@@ -388,7 +388,7 @@ def test_other_runs_say_that_it_waits(repo: Repo) -> None:
 
 def test_a_journal_that_cannot_be_read_stops_a_publication_and_says_what_it_was(repo: Repo) -> None:
     cut_off(repo)
-    [path] = repo.path.parent.glob(f"{repo.path.name}.user/*.json")
+    [path] = repo.user_folder.glob("*.json")
     path.write_bytes(path.read_bytes()[:-40])
     before = tags(repo)
     with pytest.raises(StateError) as caught:
