@@ -69,7 +69,11 @@ class Publishing:
         same = self._comparer(local)
         source = self._source(asked, held, local, same)
         ours = Ours(source.digest if source else _ids(local), self._origin(rule, local))
-        changes = self.tags.changes(asked, held, ours, same)
+
+        def holds(remote: Remote, wanted: Wanted) -> bool:
+            return (source is not None and remote.digest == source.digest) or same(remote, wanted)
+
+        changes = self.tags.changes(asked, held, ours, holds)
         images = () if source else tuple(one.image for one in local)
         return self._judgement(self._guarded(Publication(node, images, source, changes), local))
 

@@ -241,6 +241,18 @@ def test_the_same_image_again_is_no_news_and_its_moving_tags_are_repaired(repo: 
     assert held(repo) == first, "all name the manifest that the version named from the start"
 
 
+def test_built_anew_the_same_is_what_its_version_holds(repo: Repo) -> None:
+    repo.pipefile(RELEASE)
+    repo.run("push")
+    before = held(repo)
+    repo.clock.tick(60)
+    again = repo.run("push", always_make=True, overrides={"BUILD_ID": "b2"})
+    assert (again.ran, again.failed) == (["app", "push"], [])
+    assert held(repo) == {**before, "b2": before["1.2.3"]}
+    assert again.reasons("push") == ["forced by --always-make", again.reasons("push")[1]]
+    assert f"{HERE}:b2 is not there" in again.reasons("push")[1]
+
+
 def test_what_is_not_certain_before_the_build_is_not_refused(repo: Repo) -> None:
     """A generated file that comes out the same makes the same image."""
     made = 'file("app.txt", "in", sh("cut -c1 in > app.txt"))\n'
