@@ -47,7 +47,8 @@ class Registry(Protocol):
     def resolve(self, reference: str) -> Remote | None:
         """What the tag or digest names; None when the registry answers that there is no such thing."""
 
-    def tags(self, repository: str) -> Sequence[str]: ...
+    def tags(self, repository: str) -> Sequence[str]:
+        """The tags of images; not those made of a digest (``sha256-…``), which hold what refers to one."""
 
     # --- a publication in its steps: everything by digest first, then the tags ---------------------------------
 
