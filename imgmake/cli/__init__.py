@@ -155,7 +155,13 @@ def _agreed(streams: Streams) -> bool:
 
 def _reporter(request: Request, options: Options, streams: Streams) -> Plain | JsonLines:
     jobs = options.jobs or len(os.sched_getaffinity(0))
-    settings = Settings(options.goals, silent=options.silent, trace=options.trace, interactive=streams.answers)
+    settings = Settings(
+        options.goals,
+        silent=options.silent,
+        trace=options.trace,
+        interactive=streams.answers,
+        script=request.verb == "build" and options.dry_run,
+    )
     return choose(
         streams.out,
         streams.err,

@@ -20,13 +20,17 @@ WORTH_TELLING = 1.0  # seconds: what took less needs no line that says how long
 
 @dataclass(frozen=True)
 class Settings:
-    """How to tell: `goals` as the user gave them; `interactive` when the user can answer and one job runs."""
+    """How to tell: `goals` as the user gave them; `interactive` when the user can answer and one job runs.
+
+    `script`: a dry run, in which all but commands is a comment.
+    """
 
     goals: tuple[str, ...] = ()
     silent: bool = False
     trace: bool = False
     color: bool = False
     interactive: bool = False
+    script: bool = False
     clock: Callable[[], float] = field(default=time.monotonic)
 
 
@@ -188,8 +192,9 @@ class Plain:
         return f"{name}  up to date" if outcome.state is State.FRESH and self.settings.trace else ""
 
     def _aside(self, text: str) -> None:
+        comment = "# " + text.replace("\n", "\n# ") if self.settings.script else text
         with self.lock:
-            self.stage.aside(encode(f"{text}\n"))
+            self.stage.aside(encode(f"{comment}\n"))
 
     def _tell_all(self, outcomes: Sequence[Outcome], interrupted: bool) -> None:
         count = Counter(outcome.state for outcome in outcomes)

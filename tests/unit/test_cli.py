@@ -230,6 +230,15 @@ def test_a_run_hears_the_options_and_its_code_is_ours() -> None:
     assert options.environ["PATH"] == os.environ["PATH"]
 
 
+def test_only_a_dry_run_is_told_as_a_script() -> None:
+    def work(reporter: Reporter) -> int:
+        reporter.note("said")
+        return 0
+
+    told = [run(*words, verbs=Fake(work))[1] for words in (["-n"], [], ["-n", "--clean"])]
+    assert told == ["# said\n", "said\n", "said\n"]
+
+
 def test_an_image_that_lacks_something_is_told_and_is_no_success() -> None:
     code, out, _ = run("--verify=shop:1", "shop:2")
     assert (code, out.count("missing")) == (1, 2)

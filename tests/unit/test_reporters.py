@@ -175,6 +175,17 @@ def test_a_dry_run_is_a_script() -> None:
     assert told.text == "# app  (src/App.java changed, and 2 more)\nmkdir -p target\ndocker build .\n"
 
 
+def test_what_a_dry_run_says_beside_commands_is_a_comment() -> None:
+    """A shell that was given it stopped at ``BUILD_ID 20260102-… (new)``: a syntax error."""
+    told = Told(script=True)
+    told.reporter.note("BUILD_ID 20260102-030405-ade3d65 (new)")
+    told.reporter.note("two\nlines")
+    told.reporter.summary([])
+    assert told.text == (
+        "# BUILD_ID 20260102-030405-ade3d65 (new)\n# two\n# lines\n# imgmake: everything is up to date\n"
+    )
+
+
 def test_a_question_is_answered_by_the_exit_code_alone() -> None:
     told = Told(Mute)
     told.reporter.would_run("app", CHANGED, ["docker build ."])
