@@ -13,7 +13,15 @@ default("all")
 
 TYPE_CHECKING = False  # what `typing` says too, whose import would take longer than all else here
 if TYPE_CHECKING:
-    from imgmake.commands import extract, lint, run, sbom, scan, sh, structure_test, tag
+    # From each one's own module: of the package, a type checker takes some for the modules of the same name.
+    from imgmake.commands.extract import extract
+    from imgmake.commands.lint import lint
+    from imgmake.commands.run import run
+    from imgmake.commands.sbom import sbom
+    from imgmake.commands.scan import scan
+    from imgmake.commands.sh import sh
+    from imgmake.commands.structure_test import structure_test
+    from imgmake.commands.tag import tag
     from imgmake.declare import (
         BUILD_DATE,
         BUILD_ID,

@@ -45,7 +45,7 @@ class MemoryState:
         self.started: set[str] = set()
         self.given: defaultdict[str, dict[str, float]] = defaultdict(dict)
         self.passed: defaultdict[str, dict[str, float]] = defaultdict(dict)
-        self.passes: defaultdict[str, list[Evidence]] = defaultdict(list)
+        self.examined: defaultdict[str, list[Evidence]] = defaultdict(list)
         self.orders: dict[str, tuple[str, ...]] = {}
         self.log: list[Event] = []
         self.closed = False
@@ -82,11 +82,11 @@ class MemoryState:
         self.records.pop(target, None)
 
     def evidence(self, target: str) -> Sequence[Evidence]:
-        return tuple(self.passes[target])
+        return tuple(self.examined[target])
 
     def add_evidence(self, evidence: Evidence) -> None:
         self._write("add_evidence", evidence.target)
-        self.passes[evidence.target].insert(0, evidence)
+        self.examined[evidence.target].insert(0, evidence)
 
     def builds(self, image_id: str) -> Mapping[str, float]:
         return dict(self.given.get(image_id, {}))

@@ -72,8 +72,8 @@ def test_nothing_asked_is_nothing_set() -> None:
         "commit": None,
         "keep": 5,
     }
-    flags = ("dry_run", "question", "always_make", "keep_going", "silent", "trace", "start_engine", "yes")
-    flags += ("allow_rollback", "allow_dirty")
+    flags = ["dry_run", "question", "always_make", "keep_going", "silent", "trace", "start_engine", "yes"]
+    flags += ["allow_rollback", "allow_dirty"]
     assert request == Request("build", {**fields, **dict.fromkeys(flags, False)})
 
 
