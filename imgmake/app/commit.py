@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from imgmake.app.options import Options
+from imgmake.errors import UsageError
 from imgmake.pipefile import NAME
 from imgmake.ports import Reporter
 
@@ -17,16 +18,23 @@ def at_commit(options: Options, hears: Reporter) -> Iterator[Options]:
     if options.commit is None:
         yield options
         return
-    from imgmake.sources.checkout import clean_checkout
+    from imgmake.sources.checkout import ABOUT_THE_USERS, clean_checkout
 
-    with clean_checkout(options.directory, options.commit) as checkout:
-        hears.note(f"clean checkout of {options.commit} ({checkout.commit[:7]})")
+    with clean_checkout(options.directory, options.commit, hears.warning) as checkout:
         written = options.directory / (options.file or NAME)
+        pipefile = checkout.inside(written)
+        if not pipefile.is_relative_to(checkout.top):
+            hint = "the Pipefile is taken from the commit, too"
+            raise UsageError(f"--commit {options.commit}: {written} is not in the repository", hint=hint)
+        if not pipefile.is_file():
+            raise UsageError(f"--commit {options.commit} has no {pipefile.relative_to(checkout.top)}")
+        hears.note(f"clean checkout of {options.commit} ({checkout.commit[:7]})")
         yield replace(
             options,
             directory=checkout.folder,
-            file=checkout.inside(written) if options.file is not None else None,
+            file=pipefile if options.file is not None else None,
             project=written.resolve().parent.name,
             branch=checkout.branch,
             commit=None,
+            environ={name: value for name, value in options.environ.items() if name not in ABOUT_THE_USERS},
         )

@@ -12,21 +12,24 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from imgmake.errors import SourceError, UsageError
 
-if TYPE_CHECKING:
-    from git.cmd import Git
-
 _MARK = ".imgmake-"  # a worktree of ours is called .<repository>.imgmake-<commit>-<random>
 _LOCK = "imgmake.lock"  # in the folder that git keeps for a worktree
+
+# What git sets for hooks, and people for repositories elsewhere (git(1)): in a clean checkout git would ask, and write,
+# the user's own with it.
+ABOUT_THE_USERS = frozenset(
+    {"GIT_DIR", "GIT_WORK_TREE", "GIT_IMPLICIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_PREFIX"}
+)
 
 
 @dataclass(frozen=True)
@@ -58,59 +61,82 @@ class _Commit(NamedTuple):
 
 
 @contextmanager
-def clean_checkout(folder: Path, revision: str) -> Iterator[Checkout]:
+def clean_checkout(folder: Path, revision: str, warn: Callable[[str], object] | None = None) -> Iterator[Checkout]:
     """Check `revision` (a commit, tag or branch) out beside the repository that holds `folder`; remove it at the end.
 
     Submodules are checked out as the commit has them, from the user's own copies where these hold the commit.
-    Hooks do not run: they belong to the user's tree.
+    Hooks do not run: they belong to the user's tree. Meanwhile the process's environment names no repository.
+
+    warn: hears when it cannot be removed; without it that is a SourceError.
 
     Raises:
         UsageError: no repository here, or no such revision, with what may have been meant.
         SourceError: git could not check it out, with its words.
     """
     git = _Repository(folder)
-    commit = git.commit(revision)
-    with _uninterrupted(git.common / "imgmake-worktrees.lock"):
-        _sweep(git)
-        top, lock = _add(git, commit.name)
+    with _unset(ABOUT_THE_USERS):
+        commit = git.commit(revision)
+        with _uninterrupted(git.common / "imgmake-worktrees.lock"):
+            _sweep(git)
+            top, lock = _add(git, commit.name)
+        try:
+            git.submodules(top, git.top)
+            checkout = Checkout(top, git.top, top, commit.name, commit.branch)
+            inside = checkout.inside(folder)
+            if not inside.is_dir():
+                raise UsageError(f"{revision} has no folder {inside.relative_to(top)}")
+            yield Checkout(inside, git.top, top, commit.name, commit.branch)
+        finally:
+            with _undisturbed():
+                _removed(git, top, warn)
+                os.close(lock)
+
+
+def _removed(git: _Repository, top: Path, warn: Callable[[str], object] | None) -> None:
     try:
-        git.submodules(top, git.top)
-        checkout = Checkout(top, git.top, top, commit.name, commit.branch)
-        inside = checkout.inside(folder)
-        if not inside.is_dir():
-            raise UsageError(f"{revision} has no folder {inside.relative_to(top)}")
-        yield Checkout(inside, git.top, top, commit.name, commit.branch)
+        git.remove(top)
+    except SourceError as error:
+        if warn is None:
+            raise
+        warn(f"{error.message}: {error.hint}")
+
+
+@contextmanager
+def _unset(names: Collection[str]) -> Iterator[None]:
+    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
     finally:
-        with _undisturbed():
-            git.remove(top)
-            os.close(lock)
+        os.environ.update(kept)
 
 
 class _Repository:
     """The repository around a folder, and what a checkout asks of git."""
 
     def __init__(self, folder: Path) -> None:
-        self._commands: Git | None = None
-        self._folder = folder
+        full = folder.absolute()
+        self._folder = next(here for here in (full, *full.parents) if here.is_dir())  # the commit may have it
+        self._where: tuple[str, ...] = ()
         try:
             self.top = Path(os.path.realpath(self.ask("rev-parse", "--show-toplevel")))
-            self.common = Path(os.path.realpath(folder / self.ask("rev-parse", "--git-common-dir")))
+            self.common = Path(os.path.realpath(self._folder / self.ask("rev-parse", "--git-common-dir")))
+            self._where = (f"--git-dir={self.ask('rev-parse', '--absolute-git-dir')}",)
         except SourceError as error:
-            raise UsageError(f"--commit: {folder.absolute()} is in no git repository", hint=error.message) from None
-        self._folder, self._commands = self.top, None
+            raise UsageError(f"--commit: {full} is in no git repository", hint=error.message) from None
+        self._folder = self.top
 
     def ask(self, *words: str, at: Path | None = None) -> str:
-        """What git prints. Raises SourceError with what it complained of."""
+        """What git prints of the user's repository, or of the one `at` a folder. Raises SourceError with its words."""
         try:
             from git.cmd import Git
             from git.exc import CommandError
         except ImportError:  # GitPython's word for: no git on the PATH
             raise UsageError("--commit needs git, and it is not installed") from None
         git = Git(os.fspath(at or self._folder))
-        # Whatever the caller's shell says of a repository is about the user's own.
         git.update_environment(LC_ALL="C", GIT_TERMINAL_PROMPT="0")
+        where = self._where if at is None else ()
         try:
-            return str(git.execute(["git", "-c", "core.hooksPath=/dev/null", *words]))
+            return str(git.execute(["git", *where, "-c", "core.hooksPath=/dev/null", *words]))
         except CommandError as error:
             told = str(error.stderr or error).strip().removeprefix("stderr: ").strip(" '\n")
             raise SourceError(f"git {words[0]}: {told}") from None
@@ -133,9 +159,9 @@ class _Repository:
         """Clone each submodule into its place, at the commit that the tree names."""
         if not (top / ".gitmodules").is_file():
             return
-        listed = self.ask("config", "--file", ".gitmodules", "--get-regexp", r"^submodule\..*\.path$", at=top)
-        for line in listed.splitlines():
-            key, _, path = line.partition(" ")
+        listed = self.ask("config", "-z", "--file", ".gitmodules", "--get-regexp", r"^submodule\..*\.path$", at=top)
+        for one in filter(None, listed.split("\0")):
+            key, _, path = one.partition("\n")  # either may hold spaces
             entry = self.ask("ls-tree", "HEAD", "--", path, at=top).split()
             if len(entry) > 2 and entry[1] == "commit":
                 name = key.removeprefix("submodule.").removesuffix(".path")
@@ -170,11 +196,17 @@ class _Repository:
         return _joined(self.ask("remote", "get-url", "origin", at=original), url)
 
     def remove(self, top: Path) -> None:
-        """Also where git would not, as with a submodule in it or files that a container left."""
+        """Also where git would not, as with a submodule in it, or folders that a recipe made read-only."""
+        for folder, names, _ in os.walk(top):
+            for path in (Path(folder, name) for name in names):
+                with suppress(OSError):
+                    if not path.is_symlink():
+                        path.chmod(0o700)
         shutil.rmtree(top, ignore_errors=True)
-        if top.exists():
-            raise SourceError(f"{top} could not be removed", hint="it is a clean checkout; remove it by hand")
         self.ask("worktree", "prune")
+        if top.exists():
+            hint = "a container wrote files as another user; remove it by hand"
+            raise SourceError(f"the clean checkout {top} could not be removed", hint=hint)
 
     def worktrees(self) -> list[Path]:
         listed = self.ask("worktree", "list", "--porcelain").splitlines()

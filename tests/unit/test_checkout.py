@@ -17,6 +17,7 @@ from imgmake.app.wiring import load
 from imgmake.errors import SourceError, UsageError
 from imgmake.model import ImageRule
 from imgmake.sources.checkout import clean_checkout
+from imgmake.sources.git import LocalGit
 from tests.fakes import RecordingReporter
 from tests.unit.test_git import _alone, git, repository
 
@@ -124,6 +125,39 @@ def test_a_submodule_that_was_never_fetched_is_cloned(repo: Path, tmp_path: Path
         assert (checkout.folder / "lib/a").read_text() == "a"
 
 
+def test_a_submodule_may_have_spaces_in_its_path(repo: Path, tmp_path: Path) -> None:
+    """It was silently left out: git's line was split at the first space of the key."""
+    library = repository(tmp_path / "lib")
+    git(repo, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(library), "vendor libs/a b")
+    git(repo, "commit", "-q", "-m", "lib")
+    with clean_checkout(repo, "main") as checkout:
+        assert (checkout.folder / "vendor libs/a b/a").read_text() == "a"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"GIT_INDEX_FILE": ".git/index"}, {"GIT_DIR": ".git", "GIT_WORK_TREE": ".", "GIT_PREFIX": ""}],
+    ids=["as for a hook", "elsewhere"],
+)
+def test_what_the_environment_says_of_the_users_repository_holds_for_that_alone(
+    repo: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, str]
+) -> None:
+    """In a pre-commit hook git wrote the checkout's files into the user's index, and the commit deleted the others."""
+    before = (git(repo, "status", "-s"), git(repo, "diff", "--cached"))
+    environ = {name: str(repo / value) if value else "" for name, value in given.items()}
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    options = Options(directory=repo, file=Path("a"), commit="v1", environ=environ)
+    with at_commit(options, RecordingReporter()) as moved:
+        assert LocalGit(moved.directory).revision() == git(repo, "rev-parse", "v1")
+        assert not LocalGit(moved.directory).dirty()
+        assert moved.environ == {}
+    assert {name: os.environ[name] for name in environ} == environ
+    for name in environ:
+        monkeypatch.delenv(name)
+    assert (git(repo, "status", "-s"), git(repo, "diff", "--cached")) == before
+
+
 def test_an_unknown_revision_says_what_may_be_meant(repo: Path) -> None:
     with (
         pytest.raises(UsageError, match=r"mian: there is no such commit\n  did you mean main\?"),
@@ -148,6 +182,15 @@ def test_files_that_git_would_not_remove_are_removed(repo: Path) -> None:
     assert left(repo) == []
 
 
+def test_what_cannot_be_removed_is_told_and_fails_nothing(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that had published everything ended with exit code 2, for a file that a container wrote as root."""
+    told: list[str] = []
+    with clean_checkout(repo, "main", told.append) as checkout:
+        monkeypatch.setattr("imgmake.sources.checkout.shutil.rmtree", lambda *_, **__: None)  # as of another user
+    hint = "a container wrote files as another user; remove it by hand"
+    assert told == [f"the clean checkout {checkout.folder} could not be removed: {hint}"]
+
+
 def test_a_failure_inside_leaves_nothing(repo: Path) -> None:
     with pytest.raises(SourceError), clean_checkout(repo, "main"):
         raise SourceError("failed")
@@ -167,6 +210,26 @@ def test_a_command_line_moves_there_and_images_are_still_called_after_the_reposi
         assert isinstance(rule, ImageRule)
         assert rule.tags == ("sub-app",)
     assert f"clean checkout of main ({git(repo, 'rev-parse', '--short=7', 'main')})" in heard.notes
+
+
+def test_a_folder_that_only_the_commit_has_is_no_mistake(repo: Path) -> None:
+    """git was asked in the folder of the process instead, and that ended as a defect."""
+    (repo / "sub/b").unlink()
+    (repo / "sub").rmdir()
+    with clean_checkout(repo / "sub", "main") as checkout:
+        assert seen(checkout.folder) == {"b": "b"}
+    with pytest.raises(UsageError, match="main has no folder nope/deep"), clean_checkout(repo / "nope/deep", "main"):
+        pass
+
+
+def test_a_pipefile_is_the_commits(repo: Path, tmp_path: Path) -> None:
+    """One of another folder ran there, as if there were no --commit."""
+    (tmp_path / "other.py").touch()
+    for file, message in (("../other.py", "is not in the repository"), (None, "--commit v1 has no Pipefile.py")):
+        options = Options(directory=repo, file=repo / file if file else None, commit="v1")
+        with pytest.raises(UsageError, match=message), at_commit(options, RecordingReporter()):
+            pass
+    assert left(repo) == []
 
 
 HOLDS = """
