@@ -164,8 +164,12 @@ class _Repository:
             key, _, path = one.partition("\n")  # either may hold spaces
             entry = self.ask("ls-tree", "HEAD", "--", path, at=top).split()
             if len(entry) > 2 and entry[1] == "commit":
-                name = key.removeprefix("submodule.").removesuffix(".path")
-                self._submodule(top, original, path, entry[2], name)
+                name, commit = key.removeprefix("submodule.").removesuffix(".path"), entry[2]
+                try:
+                    self._submodule(top, original, path, commit, name)
+                except SourceError as error:
+                    hint = error.hint or f"is its commit {commit[:7]} pushed?"
+                    raise SourceError(f"submodule {path}: {error.message}", hint=hint) from None
 
     def _submodule(self, top: Path, original: Path, path: str, commit: str, name: str) -> None:
         own, target = original / path, top / path

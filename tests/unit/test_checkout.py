@@ -134,6 +134,24 @@ def test_a_submodule_may_have_spaces_in_its_path(repo: Path, tmp_path: Path) -> 
         assert (checkout.folder / "vendor libs/a b/a").read_text() == "a"
 
 
+def test_a_submodule_that_cannot_be_had_is_named(repo: Path, tmp_path: Path) -> None:
+    """All that one read was `git fetch: not our ref`, with a hash that is nowhere."""
+    library = repository(tmp_path / "lib")
+    git(repo, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(library), "lib")
+    git(repo / "lib", "commit", "-q", "--allow-empty", "-m", "not pushed")
+    git(repo, "add", "lib")
+    git(repo, "commit", "-q", "-m", "lib")
+    fresh = tmp_path / "fresh" / "shop"
+    git(tmp_path, "clone", "-q", str(repo), str(fresh))
+    commit = git(repo / "lib", "rev-parse", "HEAD")[:7]
+    with (
+        pytest.raises(SourceError, match=rf"submodule lib: git fetch(.|\n)*is its commit {commit} pushed"),
+        clean_checkout(fresh, "main"),
+    ):
+        pass
+    assert left(fresh) == []
+
+
 @pytest.mark.parametrize(
     "given",
     [{"GIT_INDEX_FILE": ".git/index"}, {"GIT_DIR": ".git", "GIT_WORK_TREE": ".", "GIT_PREFIX": ""}],
