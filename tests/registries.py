@@ -52,8 +52,8 @@ class RealRegistry:
 
 
 @contextlib.contextmanager
-def real_registry(home: Path, *, secured: bool = False) -> Iterator[RealRegistry]:
-    """Start one that keeps its data below `home`; `secured` asks USER and PASSWORD over TLS."""
+def real_registry(home: Path, *, secured: bool = False, read_only: bool = False) -> Iterator[RealRegistry]:
+    """Start one that keeps its data below `home`; `secured` asks USER and PASSWORD over TLS, `read_only` takes none."""
     program = shutil.which("docker-registry")
     if program is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)("docker-registry is not installed (Debian's package)")
@@ -61,7 +61,7 @@ def real_registry(home: Path, *, secured: bool = False) -> Iterator[RealRegistry
     certificate = make_certificate(home) if secured else None
     with contextlib.ExitStack() as stack:
         for _ in range(_STARTS):
-            process, host = _start(program, home, secured)
+            process, host = _start(program, home, secured, read_only)
             stack.callback(process.wait)
             stack.callback(process.kill)
             if _comes_up(process, host):
@@ -71,9 +71,11 @@ def real_registry(home: Path, *, secured: bool = False) -> Iterator[RealRegistry
         yield RealRegistry(host, home / "log", certificate)
 
 
-def _start(program: str, home: Path, secured: bool) -> tuple[subprocess.Popen[bytes], str]:
+def _start(program: str, home: Path, secured: bool, read_only: bool) -> tuple[subprocess.Popen[bytes], str]:
     host = f"127.0.0.1:{_free_port()}"
-    (home / "config.yml").write_text(json.dumps(_config(home, host, secured)))  # JSON is YAML
+    config = _config(home, host, secured)
+    config["storage"]["maintenance"] = {"readonly": {"enabled": read_only}}
+    (home / "config.yml").write_text(json.dumps(config))  # JSON is YAML
     with (home / "log").open("wb") as out:
         return subprocess.Popen([program, "serve", str(home / "config.yml")], stdout=out, stderr=out), host
 

@@ -92,6 +92,8 @@ def _hint(place: Place, status: int) -> str:
         return f"is the name right, and has the account the right? Log in as another with: {login(place.registry)}"
     if status == 404:
         return f"is {place.registry} a registry, and the name right?"
+    if status == 405:
+        return f"is {place.registry} read-only, or a mirror?"
     if status == 429:
         return "wait, or log in: registries allow more to those they know"
     return "try again later; the registry's log may say more" if status >= 500 else ""
