@@ -8,12 +8,16 @@ from imgmake import settled
 
 def main() -> int:
     """The console script; the exit code."""
-    said = settled.answer(sys.argv[1:])
-    if said is not None and _told(said):
-        return 0
-    from imgmake.cli import main as face
+    try:
+        said = settled.answer(sys.argv[1:])
+        if said is not None and _told(said):
+            return 0
+        from imgmake.cli import main as face
 
-    return face()
+        return face()
+    except KeyboardInterrupt:  # while the face is still being loaded
+        os.write(2, b"imgmake: interrupted\n")
+        return 130
 
 
 def _told(said: bytes) -> bool:

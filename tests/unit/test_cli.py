@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imgmake.__main__ import main as console_script
 from imgmake.app import Options, Planned
 from imgmake.attest.verification import Verification
 from imgmake.cli import Streams, Verbs, main
@@ -385,6 +386,19 @@ def command(*words: str, **environ: str) -> tuple[str, str]:
     _, out, err = forked.run(words, cwd="/", env={**os.environ, **environ})
     assert b"Traceback" not in err
     return out.decode(), err.decode()
+
+
+def test_an_interrupt_while_it_is_loaded_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C in the first tenths of a second showed a traceback out of an import."""
+
+    def interrupted(words: list[str]) -> bytes | None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("imgmake.settled.answer", interrupted)
+    assert console_script() == 130
+    assert capfd.readouterr() == ("", "imgmake: interrupted\n")
 
 
 def test_the_version_loads_nothing_heavy() -> None:
