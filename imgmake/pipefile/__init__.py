@@ -33,6 +33,8 @@ def find(directory: Path, file: str | Path | None = None) -> Path:
         inside = wanted / NAME
         hint = f"did you mean -f {os.path.relpath(inside, directory)}?" if inside.is_file() else ""
         raise UsageError(f"{file or NAME} is a folder", hint=hint)
+    if not directory.is_dir():
+        raise UsageError(f"there is no folder {directory}")
     hint = _elsewhere(directory) if file is None else ""
     raise UsageError(f"there is no {file or NAME} in {directory.absolute()}", hint=hint)
 
@@ -40,7 +42,7 @@ def find(directory: Path, file: str | Path | None = None) -> Path:
 def _elsewhere(directory: Path) -> str:
     for parent in directory.absolute().parents:
         if (parent / NAME).is_file():
-            return f"there is one above: imgmake -C {os.path.relpath(parent, directory)}"
+            return f"there is one above: imgmake -C {os.path.relpath(parent)}"
     names = sorted(path.name for path in directory.glob("*")) if directory.is_dir() else []
     other = next((name for name in names if name.lower() in ("pipefile", "pipefile.py")), None)
     return f"rename {other} to {NAME}" if other else f"write {NAME}, or name another folder with -C"

@@ -50,12 +50,18 @@ def test_the_version_is_that_of_the_package() -> None:
 # --- finding --------------------------------------------------------------------------------------------------
 
 
-def test_the_pipefile_is_the_folders_own(repository: Repository) -> None:
+def test_the_pipefile_is_the_folders_own(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     repository.write({"Pipefile.py": "", "other.py": "", "sub/x": ""})
     assert pipefile.find(repository.root) == repository.root / "Pipefile.py"
     assert pipefile.find(repository.root, "other.py") == repository.root / "other.py"
-    with pytest.raises(UsageError, match=r"there is no Pipefile.py in .*sub\n  there is one above: imgmake -C \.\."):
-        pipefile.find(repository.root / "sub")
+    monkeypatch.chdir(repository.root / "sub")
+    with pytest.raises(UsageError, match=r"there is no Pipefile.py in .*sub\n  there is one above: imgmake -C \.\.$"):
+        pipefile.find(Path())
+    monkeypatch.chdir(repository.root)  # what is to be typed is typed here
+    with pytest.raises(UsageError, match=r"there is one above: imgmake -C \.$"):
+        pipefile.find(Path("sub"))
+    with pytest.raises(UsageError, match="there is no folder nope$"):
+        pipefile.find(Path("nope"))
 
 
 @pytest.mark.parametrize(
