@@ -60,7 +60,7 @@ def test_the_pipefile_is_the_folders_own(repository: Repository, monkeypatch: py
     monkeypatch.chdir(repository.root)  # what is to be typed is typed here
     with pytest.raises(UsageError, match=r"there is one above: imgmake -C \.$"):
         pipefile.find(Path("sub"))
-    with pytest.raises(UsageError, match="there is no folder nope$"):
+    with pytest.raises(UsageError, match=r"there is no folder nope$"):
         pipefile.find(Path("nope"))
 
 
