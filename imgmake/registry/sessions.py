@@ -114,6 +114,12 @@ def _adapter(context: Any, lines: _Lines) -> Any:
             super().init_poolmanager(*args, **{**keywords, **trust})
             self.poolmanager.pool_classes_by_scheme = pools
 
+        def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+            if trust:  # else certifi's authorities would be trusted besides, and read anew for each connection
+                conn.cert_reqs = "CERT_REQUIRED"
+            else:
+                super().cert_verify(conn, url, verify, cert)
+
         def proxy_manager_for(self, proxy: str, **keywords: Any) -> Any:
             manager = super().proxy_manager_for(proxy, **{**keywords, **trust})
             manager.pool_classes_by_scheme = pools
