@@ -90,7 +90,7 @@ def _written(draft: Draft, node: graph.Node) -> None:
             if isinstance(part, Rule):
                 draft.edge(node.id, part, why, platform=node.platform, order_only=order_only)
                 continue
-            name = part[2:] if part.startswith("//") else join(rule.base, part)
+            name = _target_name(rule, part)
             found = draft.targets.get(name)
             if found is rule and not isinstance(rule, FileRule) and draft.look.kind(name) is not None:
                 found = None  # called like a file that it reads: that file is meant, as it is on disk
@@ -103,6 +103,10 @@ def _written(draft: Draft, node: graph.Node) -> None:
             else:
                 _path(draft, node, part, name, order_only, files, folders)
     draft.inputs[node.id] = graph.Inputs(tuple(files), tuple(folders), tuple(patterns))
+
+
+def _target_name(rule: Rule, part: str) -> str:
+    return part[2:] if part.startswith("//") else join(rule.base, part)
 
 
 def _pattern(draft: Draft, node: graph.Node, name: str, why: str, order_only: bool, patterns: list[str]) -> None:
@@ -239,7 +243,14 @@ def _checks_of(draft: Draft, images: Sequence[ImageRule]) -> list[Rule]:
 
 
 def _names(draft: Draft, rule: Rule, image: ImageRule) -> bool:
+    """Whether a rule names an image: in a command, by a tag, or as a prerequisite, for a script that knows its name."""
     reads = [read for command in rule.recipe if isinstance(command, Action) for read in command.reads()]
     named = [read.what for read in reads if read.kind == "image" and isinstance(read.what, str)]
     handles = any(read.what is image for read in reads) or names_image(rule, image)
-    return handles or any(draft.tags.get(normal(name)) is image for name in named)
+    written = any(part is image or _target(draft, rule, part) is image for part in rule.parts)
+    return handles or written or any(draft.tags.get(normal(name)) is image for name in named)
+
+
+def _target(draft: Draft, rule: Rule, part: object) -> Rule | None:
+    """The rule that a written part names by its target."""
+    return draft.targets.get(_target_name(rule, part)) if isinstance(part, str) else None

@@ -115,10 +115,12 @@ def test_publish_needs_every_check_that_names_its_image(repo: Repo) -> None:
         'app = image("app")\nother = image("other")\n'
         'check("tests", structure_test(app, "t.yaml"))\ncheck("lint", lint(app))\n'
         'check("else", structure_test(other, "t.yaml"))\n'
+        'check("script", "app", sh("sh smoke.sh"))\ncheck("rule", app, sh("true"))\n'
+        'check("later", "t.yaml", sh("true"), after=["app"])\n'
         'publish("push", image=app, to="r.test/app", tags="1")\n'
         'publish("only", image=app, to="r.test/only", tags="1", checks=["lint"])\n'
     ).put("t.yaml", "")
-    assert set(edges(repo, "push")) == {"app", "tests", "lint"}
+    assert set(edges(repo, "push")) == {"app", "tests", "lint", "script", "rule"}
     assert set(edges(repo, "only")) == {"app", "lint"}
 
 
