@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from imgmake import dockerfile, stamp
 from imgmake.commands import owner, tools
@@ -73,7 +74,7 @@ class Building:
         with run.signals.lock:  # a base that was pulled may have ONBUILD triggers, which read more
             reading = self._reader.read(node, None, builder.family)
         with self._pinned(bases) as pins:
-            request = self._request(node, rule, reading, pins, tags)
+            request = _marked(self._request(node, rule, reading, pins, tags), builder)
             output.command(builder.line(self._request(node, rule, reading, {}, tags)))
             told = Masked(output, _named(pins))
             built = self._built(builder, request, told, rule)
@@ -256,7 +257,7 @@ class Building:
         metadata = self._metadata(reading)
         taken = label_keys(rule, reading.analysis.labels)
         base = reading.analysis.base
-        labels, remove = stamp.labels(
+        labels, gone = stamp.labels(
             metadata=metadata,
             title=rule.target,
             base_name=self._base_name(base),
@@ -264,11 +265,12 @@ class Building:
             taken=taken,
         )
         volatile = {key for key, value in rule.labels.items() if run.values.names(value) & set(NAMES)}
-        managed = frozenset(labels) | remove | reading.analysis.volatile_labels | volatile
+        managed = frozenset(labels) | gone | reading.analysis.volatile_labels | volatile
+        remove = gone | {owner.LABEL}
         seal = Stamp(
             fingerprint=digest(reading.fields),
             origin=self._origins.of(node.id),
-            content=stamp.content_id(image, managed),
+            content=stamp.content_id(image, managed | remove),
             bases=tuple((ref, base.id) for ref, base in bases.items() if run.rule_of(ref) in (None, rule)),
             metadata=metadata,
             managed=tuple(sorted(managed)),
@@ -295,6 +297,17 @@ class Building:
     def _metadata(self, reading: Reading) -> Mapping[str, str]:
         used = {name for name in NAMES if name in reading.arguments and name != "FINGERPRINT"}
         return {name: self._run.values.get(name) for name in sorted({*_STAMPED, *used})}
+
+
+def _marked(request: BuildRequest, builder: Builder) -> BuildRequest:
+    """The request with a label that no other build has, until the stamp is set.
+
+    BuildKit gives equal builds one image, and who is the first to set a stamp removes the image that it had before.
+    The classic builder would make a step of it, which its history keeps.
+    """
+    if builder.family != "buildkit":
+        return request
+    return replace(request, labels={**request.labels, owner.LABEL: f"{owner.own()}.build{next(_PINS)}"})
 
 
 def _named(pins: Mapping[str, str]) -> Callable[[str], str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from imgmake import stamp
+from imgmake.commands import owner
 from imgmake.errors import BuildError, EngineUnavailable, Refused
 from tests.fake_images import full_name
 from tests.unit.runs import Repo
@@ -64,6 +65,16 @@ def test_an_image_is_built_stamped_and_tagged_and_then_up_to_date(repo: Repo) ->
 def test_no_pin_is_left_in_the_engine(repo: Repo) -> None:
     repo.run("app")
     assert not [name for name in engine(repo).names if "imgmake-pin" in name]
+
+
+def test_equal_images_of_two_rules_do_not_take_each_others_away(repo: Repo) -> None:
+    """BuildKit gave both one image; the first removed it when its stamp was set, and the other's was no more."""
+    repo.pipefile('phony("all", image("a", tags="a:1"), image("b", tags="b:1"))\n')
+    assert repo.run("all").ran == ["a", "b"]
+    removed = [line[1] for line in engine(repo).log if line[0] == "remove"]
+    assert len(set(removed)) == 2
+    assert all(owner.LABEL not in image_of(repo, name).labels for name in ("a:1", "b:1"))
+    assert repo.run("all").ran == []
 
 
 @pytest.mark.parametrize(
