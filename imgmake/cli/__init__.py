@@ -134,7 +134,7 @@ def _run(request: Request, verbs: Verbs, options: Options, streams: Streams) -> 
         if request.verb == "clean":
             return verbs.clean(options, options.goals, reporter)
         if request.verb == "gc":
-            return verbs.collect(options, lambda: options.yes or _agreed(streams), reporter)
+            return verbs.collect(options, lambda: options.yes or _agreed(request, streams, reporter), reporter)
         return verbs.build(options, reporter)
     except ImgmakeError as error:
         if isinstance(reporter, JsonLines):
@@ -144,10 +144,10 @@ def _run(request: Request, verbs: Verbs, options: Options, streams: Streams) -> 
         reporter.close()
 
 
-def _agreed(streams: Streams) -> bool:
+def _agreed(request: Request, streams: Streams, reporter: Reporter) -> bool:
     """Whether the user says yes; where nobody can be asked, how to say it."""
-    if not streams.answers:
-        streams.say("--yes removes them\n")
+    if request.json or not streams.answers:
+        reporter.note("--yes removes them")
         return False
     streams.say("remove them? [y/N] ")
     return sys.stdin.readline().strip().lower() in ("y", "yes")
@@ -157,7 +157,7 @@ def _reporter(request: Request, options: Options, streams: Streams) -> Plain | J
     jobs = options.jobs or len(os.sched_getaffinity(0))
     settings = Settings(
         options.goals,
-        silent=options.silent,
+        silent=options.silent and (request.verb != "gc" or options.yes),  # nobody says yes to what is not shown
         trace=options.trace,
         interactive=streams.answers,
         script=request.verb == "build" and options.dry_run,

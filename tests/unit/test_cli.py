@@ -266,6 +266,14 @@ def test_nothing_is_collected_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("--gc", "--keep", "0")[0] == 2
 
 
+def test_a_program_is_not_asked_whether_to_collect_and_nobody_blindly() -> None:
+    """With --json a plain line stood among the objects; with -s the question came without the list."""
+    out = io.BytesIO()
+    assert main(["--gc", "--json"], Fake(), Streams(out, io.BytesIO(), answers=True)) == 0
+    assert json.loads(out.getvalue()) == {"event": "note", "text": "--yes removes them"}
+    assert run("--gc", "-s") == (0, "--yes removes them\n", "")
+
+
 def test_what_happens_is_reported() -> None:
     def work(reporter: Reporter) -> int:
         reporter.started("app", STALE)
