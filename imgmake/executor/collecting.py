@@ -1,7 +1,7 @@
-"""What imgmake built for this repository and nobody needs any more: old BUILD_ID tags, and images without a tag.
+"""What imgmake built for this repository and nobody needs any more: tags of old builds, and images without a tag.
 
 An image counts as this repository's by its labels alone: a stamp that is its own (an inherited one is not), and the
-same source. A tag that is no BUILD_ID's (``1.0.0``, ``latest``) was set by somebody on purpose, and stays.
+same source. A tag without BUILD_ID or FINGERPRINT (``1.0.0``, ``latest``) was set by somebody on purpose, and stays.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from imgmake import stamp
 from imgmake.errors import EngineError
-from imgmake.executor.run import BUILD_ID, Run
+from imgmake.executor.run import BUILD_ID, FINGERPRINT, Run
 from imgmake.imagerule import platforms, tag_on
 from imgmake.metadata import timestamp_of
 from imgmake.model import ImageRule, Removal
@@ -74,7 +74,7 @@ class Collecting:
         own = seal.metadata.get("BUILD_ID", "")
         for tag in image.tags:
             build_id = self._build_id(tag, own, times)
-            if build_id:
+            if build_id or tag in self._tags_of(seal.fingerprint):
                 time = times.get(build_id) or timestamp_of(build_id) or seal.time
                 yield time, Removal(tag, image.id, target, time)
 
@@ -94,13 +94,16 @@ class Collecting:
         named = {self._run.template(one) for rule in rules for one in rule.tags if BUILD_ID not in one}
         return tag in named
 
-    def _templates(self) -> Sequence[str]:
+    def _tags_of(self, fingerprint: str) -> Collection[str]:
+        return {tag.replace(FINGERPRINT, fingerprint[:12]) for tag in self._templates(FINGERPRINT)}
+
+    def _templates(self, mention: str = BUILD_ID) -> Sequence[str]:
         found: dict[str, None] = {}
         for rule in self._run.pipeline.rules:
             if isinstance(rule, ImageRule):
                 for name, platform in platforms(rule, self._run.native):
                     other = None if name == rule.target else platform
-                    found |= {tag_on(self._run.template(tag), other): None for tag in rule.tags if BUILD_ID in tag}
+                    found |= {tag_on(self._run.template(tag), other): None for tag in rule.tags if mention in tag}
         return tuple(found)
 
 

@@ -94,6 +94,16 @@ def test_images_without_a_tag_count_as_builds(repo: Repo) -> None:
     assert len(engine_of(repo).by_id) == 3
 
 
+def test_a_tag_with_a_fingerprint_is_of_a_build(repo: Repo) -> None:
+    """Each build left one, for ever."""
+    repo.pipefile('image("app", tags=["shop:current", "shop:$FINGERPRINT"])')
+    made = builds(repo, 4)
+    engine_of(repo).tag(engine_of(repo).names[made[0]], "shop:0123456789ab")
+    assert [removal.tag for removal in old(repo)] == [made[1], made[0]]
+    remove(repo)
+    assert names(repo) == {*made[2:], "shop:current", "shop:0123456789ab"}
+
+
 def test_what_a_container_uses_stays_and_says_so(repo: Repo) -> None:
     repo.pipefile('image("app", tags="shop:current")')
     builds(repo, 4)
