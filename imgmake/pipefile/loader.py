@@ -41,6 +41,7 @@ class Loader:
         self._collector = collector
         self._owned: dict[str, bool] = {}
         self._sources: dict[str, Sequence[str]] = {}
+        self._foreign: dict[str, ModuleType] = {}  # of `sys.modules`, what is known not to be the user's
         collector.loader = self
 
     # --- what declaring asks ----------------------------------------------------------------------------------
@@ -147,15 +148,17 @@ class Loader:
 
     def _take_modules(self) -> dict[str, ModuleType]:
         """Take the user's modules out of `sys.modules`: two folders may each have their own `helpers`."""
-        found = {name: module for name, module in list(sys.modules.items()) if self._is_users(name, module)}
+        before, self._foreign = self._foreign, dict(sys.modules)
+        new = [(name, module) for name, module in self._foreign.items() if before.get(name) is not module]
+        found = {name: module for name, module in new if self._is_users(name, module)}
         for name in found:
-            del sys.modules[name]
+            del sys.modules[name], self._foreign[name]
         return found
 
     def _is_users(self, name: str, module: object) -> bool:
         known = getattr(module, "__dict__", _NOTHING)
         file = known.get("__file__")
-        if type(file) is str and file:  # nearly all of a thousand modules end here, in a load and after it
+        if type(file) is str and file:  # nearly all of a thousand modules end here
             return name == _MODULE or (file.startswith(self._prefix) and name != "__main__" and self.owns(file))
         folders = () if file is not None or name == "__main__" else known.get("__path__") or ()
         return any(self.owns(f"{folder}/") for folder in folders)
