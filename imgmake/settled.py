@@ -25,6 +25,7 @@ _TYPE, _REGULAR, _LINK, _DIRECTORY = 0o170000, 0o100000, 0o120000, 0o040000
 _TIMED = (_REGULAR, _LINK)  # a device's or socket's times change by its use
 _lstat, _stat = os.lstat, os.stat  # as they are: while a run is watched, others stand in for them
 _PATIENCE = 5.0  # seconds for the engine; one that takes longer is asked the long way
+_asked: list[int] = []  # when this process began, in nanoseconds since the epoch
 
 
 def digest(data: bytes) -> bytes:
@@ -43,10 +44,16 @@ def key(words: list[str]) -> bytes:
     """What a process was given and where it runs; two runs with one key can differ only by the world outside."""
     environ = [b"%s=%s" % pair for pair in sorted(os.environb.items()) if pair[0] not in _NOISE]
     machine = (os.uname().machine, len(os.sched_getaffinity(0)), *(os.isatty(stream) for stream in range(3)))
-    python = (sys.version, sys.executable, tuple(sys.flags), os.getuid(), os.getgid(), *machine)
+    user = (os.getuid(), os.getgid(), sorted(os.getgroups()))
+    python = (sys.version, sys.executable, tuple(sys.flags), *user, *machine)
     groups = ([os.getcwdb()], map(os.fsencode, words), map(os.fsencode, sys.path), environ, [repr(python).encode()])
     parts = [[b"%d:%s" % (len(part), part) for part in group] for group in groups]
     return digest(b"\0\0".join(b"\0".join(group) for group in parts))
+
+
+def began() -> int:
+    """When this process asked for an answer, before it loaded any code that judges; 0 when it did not."""
+    return _asked[0] if _asked else 0
 
 
 # --- looking --------------------------------------------------------------------------------------------------
@@ -76,8 +83,8 @@ def look(how: bytes, path: bytes) -> bytes:
 def records(folder: bytes) -> bytes:
     """The state of the records in a state folder; empty when they cannot be told from others.
 
-    SQLite counts the transactions of a file in its header (https://www.sqlite.org/fileformat.html, 1.3.7), so
-    that no clock is needed to see a change.
+    SQLite counts the transactions of a file in its header (https://www.sqlite.org/fileformat.html, 1.3.7), so that
+    no clock is needed to see the next one. The times tell of a file that was restored and then went another way.
     """
     path = folder + b"/state.db"
     try:
@@ -92,7 +99,8 @@ def records(folder: bytes) -> bytes:
         os.close(file)
     if len(head) < 100:
         return b""
-    return b"%d %d %d %d" % (found.st_dev, found.st_ino, found.st_size, int.from_bytes(head[24:28], "big"))
+    same = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return b"%d %d %d %d %d %d" % (*same, int.from_bytes(head[24:28], "big"))
 
 
 def reply(status: int, body: bytes) -> bytes:
@@ -134,6 +142,7 @@ def dump(
 
 def answer(words: list[str]) -> bytes | None:
     """What to print when all that `words` ask for is up to date for certain; None when that takes a real run."""
+    _asked[:] = [time.time_ns()]
     try:
         with open(b"%s/%s" % (FOLDER, key(words)), "rb") as file:
             data = file.read()

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from imgmake.ports import Remembered
-from imgmake.settled import FILE, LINK, LISTED, look
+from imgmake.settled import FILE, LINK, LISTED, began, look
 from imgmake.sources.files import settled as unmoved
 
 MOST = 50_000  # looks; where there are more, checking them all takes as long as judging
@@ -30,6 +30,11 @@ _CHANGES = {f"os.{name}" for name in ("chmod", "chown", "link", "mkdir", "remove
 _CHANGES |= {"os.truncate", "os.utime", "os.setxattr", "os.removexattr"}
 _UNKNOWN = {"os.getxattr", "os.listxattr", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "socket.bind"}
 _LOOKERS = ("stat", "lstat", "readlink", "access")
+_KERNELS = ("/proc/", "/sys/")  # made up as it is read, below mounts of many kinds
+_BY_IMPORTS = {"open", "os.listdir", "os.mkdir", "os.rename"}
+_IMPORTS = ("<frozen importlib", "<frozen zipimport")  # files of the interpreter that find, read and cache modules
+_OURS = os.fsencode(os.path.dirname(os.path.dirname(__file__))) + b"/"
+_OWN = (b"state.db", b"lock", b"settled", b".gitignore")  # in the state folder; anything else there is not ours
 _lstat, _stat = os.lstat, os.stat
 _SETS = (os.supports_dir_fd, os.supports_effective_ids, os.supports_fd, os.supports_follow_symlinks)
 
@@ -48,10 +53,12 @@ class Witness:
         self.looks: dict[Look, bytes] = {}
         self.spoilt = ""
         self.connections = 0
-        self._own = os.fsencode(own) + b"/"
+        self._own = os.fsencode(own)
         self._made_up = {_stat(folder).st_dev for folder in (b"/proc", b"/sys", b"/dev") if os.path.isdir(folder)}
-        self._began = time.time_ns()
-        self._code = tuple(os.fsencode(folder) + b"/" for folder in sys.path if _is_library(folder))
+        self._began = began() or time.time_ns()
+        self._code = (_OURS, *(os.fsencode(folder) + b"/" for folder in sys.path if _is_library(folder)))
+        self._given = _descriptors()
+        self._read_through: set[bytes] = set()  # folders that were listed for more than their names
 
     def spoil(self, why: str) -> None:
         self.spoilt = self.spoilt or why
@@ -60,16 +67,12 @@ class Witness:
         """Note a look that is about to be taken."""
         if self.spoilt or isinstance(path, int):  # a descriptor: noted when it was opened
             return
-        full = os.path.join(os.getcwdb(), os.fsencode(path or "."))
-        if (how, full) in self.looks or self._is_own(full) or (how == FILE and self._is_code(full)):
+        full = _full(path)
+        if (how, full) in self.looks or (how != LISTED and self._is_own(full)):
             return
         if len(self.looks) >= MOST:
             self.spoil("more was looked at than can be checked fast")
         self.looks[how, full] = look(how, full)
-
-    def _is_code(self, path: bytes) -> bool:
-        """Code counts by its module's file, and what is installed by the folder that it is in."""
-        return path.endswith(b".pyc") or path.startswith(self._code)
 
     def testimony(self) -> dict[Look, bytes]:
         """Every look as it is now; spoilt when one has changed since, or could have without being seen to."""
@@ -92,12 +95,11 @@ class Witness:
 
     def _add_entries(self) -> None:
         """A listing tells each entry's stat to whoever asks, without a further look."""
-        for how, folder in list(self.looks):
-            if how == LISTED and not f"{os.fsdecode(folder)}/".startswith(tuple(map(os.fsdecode, self._code))):
-                for path in _entries(folder):
-                    self.saw(LINK, path)
-                    if self.looks.get((LINK, path), b"").startswith(b"12"):  # a link, as `look` spells its mode
-                        self.saw(FILE, path)
+        for folder in self._read_through:
+            for path in _entries(folder):
+                self.saw(LINK, path)
+                if self.looks.get((LINK, path), b"").startswith(b"12"):  # a link, as `look` spells its mode
+                    self.saw(FILE, path)
 
     def _trusted(self, how: bytes, path: bytes) -> bool:
         """Not changed so shortly before we began that a change after it could bear the same times ("racy git")."""
@@ -111,34 +113,45 @@ class Witness:
 
     # --- audit events ---------------------------------------------------------------------------------------
 
-    def heard(self, event: str, args: tuple[Any, ...]) -> None:
-        """Take in one audit event (https://docs.python.org/3/library/audit_events.html)."""
+    def heard(self, event: str, args: tuple[Any, ...], *, imports: bool = False) -> None:
+        """Take in one audit event (https://docs.python.org/3/library/audit_events.html).
+
+        imports: it comes of an `import`: what is installed counts by the folders that it is in, our own code by the
+                 files of its modules, and Python's cache of either not at all.
+        """
         if event == "open":
-            self._opened(*args)
+            if not (imports and _full(args[0]).startswith(self._code)):
+                self._opened(*args)
         elif event in ("os.listdir", "os.scandir"):
-            self._listed(args[0])
+            self._listed(args[0], imports=imports)
         elif event == "socket.connect":
             self.connections += 1
             if not isinstance(args[1], (str, bytes)):
                 self.spoil("the network was asked")
         elif event in _CHANGES:
-            if not self._is_own(args[0]):
+            if not self._is_own(_full(args[0])) and not (imports and _full(args[0]).startswith(self._code)):
                 self.spoil(f"{event}: something was changed")
         elif event in _UNKNOWN or event.startswith(_ACTS):
             self.spoil(f"{event}: something was started or asked")
 
     def _opened(self, path: object, mode: str | None, flags: int) -> None:
+        if isinstance(path, int):
+            if path in self._given:
+                self.spoil("what this process was handed open was read or written")
+            return  # noted when it was opened
         writes = bool(flags & _WRITES) or bool(set(mode or "") & set("wax+"))
-        if writes and not self._is_own(path) and not isinstance(path, int):
+        if writes and not self._is_own(_full(path)):
             self.spoil(f"{path!r} was written")
         if self._changes_unseen(path):
             self.spoil(f"{path!r} was read, whose times tell nothing")
         self.saw(FILE, path)
 
-    def _changes_unseen(self, path: object) -> bool:
+    def _changes_unseen(self, path: Any) -> bool:
         """Devices, pipes, and what the kernel makes up as it is read."""
-        if not isinstance(path, (str, bytes, os.PathLike)) or path == os.devnull:
+        if path == os.devnull:
             return False
+        if os.fsdecode(path).startswith(_KERNELS):
+            return True
         try:
             found = _stat(path)
         except OSError:
@@ -146,18 +159,38 @@ class Witness:
         plain = modes.S_ISREG(found.st_mode) or modes.S_ISDIR(found.st_mode)
         return not plain or found.st_dev in self._made_up
 
-    def _listed(self, path: object) -> None:
+    def _listed(self, path: object, *, imports: bool) -> None:
         if isinstance(path, int):
             self.spoil("a folder was listed by its descriptor")
+            return
         self.saw(LISTED, path)
+        if not imports:
+            self._read_through.add(_full(path))
 
-    def _is_own(self, path: object) -> bool:
-        """In the state folder, or what Python keeps of a module that it compiled."""
-        if not isinstance(path, (str, bytes, os.PathLike)):
-            return False
-        if b"/__pycache__/" in os.fsencode(path):
-            return True
-        return (os.path.join(os.getcwdb(), os.fsencode(path)) + b"/").startswith(self._own)
+    def _is_own(self, path: bytes) -> bool:
+        return path == self._own or path.startswith(tuple(os.path.join(self._own, name) for name in _OWN))
+
+
+def _full(path: Any) -> bytes:
+    """From the root; descriptors are no paths, and never ours."""
+    return b"" if isinstance(path, int) else os.path.join(os.getcwdb(), os.fsencode(path or "."))
+
+
+def _descriptors() -> set[int]:
+    """What this process has open: standard input, and what else its parent gave it."""
+    try:
+        listed = {int(name) for name in os.listdir("/dev/fd")}
+    except (OSError, ValueError):
+        return {0, 1, 2}
+    return {number for number in listed if _is_open(number)}  # the listing had one too
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
 
 
 def _is_library(folder: str) -> bool:
@@ -202,9 +235,14 @@ def _hear(event: str, args: tuple[Any, ...]) -> None:
     for witness in _present:
         if not witness.spoilt:
             try:
-                witness.heard(event, args)
+                witness.heard(event, args, imports=event in _BY_IMPORTS and _is_import())
             except Exception as error:  # noqa: BLE001 (an error here would become that of whoever is watched)
                 witness.spoil(f"{event}: {error!r}")
+
+
+def _is_import() -> bool:
+    """Whether what is heard was done by an `import`: it is the caller of `_hear`."""
+    return sys._getframe(2).f_code.co_filename.startswith(_IMPORTS)
 
 
 def _standing_in(name: str, original: Callable[..., Any], stack: contextlib.ExitStack) -> Callable[..., Any]:

@@ -284,6 +284,14 @@ def test_a_crash_in_the_middle_of_a_transaction(repo: Repo) -> None:
         journal.unlink()
 
 
+def test_records_that_were_restored_and_then_went_another_way(repo: Repo) -> None:
+    """SQLite may have counted as many transactions in another file, or on the other way."""
+    record, path = repo.settle(), repo.path / ".imgmake" / "state.db"
+    _pause()
+    path.write_bytes(path.read_bytes())
+    assert not holds(record)
+
+
 def test_every_flipped_byte_is_noticed(repo: Repo) -> None:
     record = repo.settle()
     for at in (*range(80), *range(80, len(record), 997)):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 import shutil
 import socket
 import subprocess
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from imgmake import settled
 from imgmake.app.witness import Witness, watching
 from imgmake.ignore import Ignore
 from imgmake.settled import FILE, LINK
@@ -111,13 +116,65 @@ def test_a_change_meanwhile_spoils(folder: Path) -> None:
     assert witness.spoilt == f"{folder}/f changed meanwhile"
 
 
-def test_the_state_folder_is_not_part_of_the_world(folder: Path) -> None:
+def test_the_state_is_not_part_of_the_world_but_what_lies_beside_it_is(folder: Path) -> None:
+    """A prerequisite in the state folder could change unseen."""
     (folder / "own").mkdir()
-    witness = seen(lambda: (folder / "own" / "x").write_text(""), f"{folder}/own")
-    (folder / "own-not").mkdir()
-    beside = seen((folder / "own-not").exists, f"{folder}/own")
-    assert looks(witness, folder) == set()
-    assert looks(beside, folder) == {("f", "own-not")}
+    witness = seen(lambda: (folder / "own" / "state.db").write_text(""), f"{folder}/own")
+    assert (witness.spoilt, looks(witness, folder)) == ("", set())
+    for name in ("own/x", "own-not"):
+        beside = seen((folder / name).exists, f"{folder}/own")
+        assert looks(beside, folder) == {("f", name)}
+
+
+CACHES = ["__pycache__/m.cpython-311.pyc", "__pycache__/any", "m.pyc"]
+
+
+@pytest.mark.parametrize("name", CACHES)
+def test_bytecode_is_a_file_like_others_where_no_import_reads_it(name: str, folder: Path) -> None:
+    """A context that took `__pycache__` along changed unseen."""
+    path = folder / "d" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"")
+    assert ("f", f"d/{name}") in looks(seen(path.read_bytes), folder)
+    witness = seen(lambda: list(os.scandir(path.parent)))
+    witness.testimony()
+    assert ("l", f"d/{name}") in looks(witness, folder)
+    assert seen(lambda: path.write_bytes(b"")).spoilt
+
+
+def test_what_is_installed_is_a_file_like_others_where_no_import_reads_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A virtual environment in the repository, which an image copies, changed unseen."""
+    library = folder / "lib" / "site-packages"
+    library.mkdir(parents=True)
+    (library / "installed_here.py").write_text("ONE = 1\n")
+    monkeypatch.syspath_prepend(str(library))
+    below = "lib/site-packages"
+    imported = seen(lambda: importlib.import_module("installed_here"))
+    imported.testimony()
+    assert imported.spoilt == "" or "a moment ago" in imported.spoilt
+    assert ("d", below) in looks(imported, folder)
+    assert ("f", f"{below}/installed_here.py") not in looks(imported, folder)
+    read = seen(lambda: ((library / "installed_here.py").read_text(), list(os.scandir(library))))
+    read.testimony()
+    assert {("f", f"{below}/installed_here.py"), ("l", f"{below}/installed_here.py")} <= looks(read, folder)
+
+
+def test_what_changed_while_our_code_was_loaded_is_not_trusted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process may run the code of before an upgrade, and see the files of after it."""
+    monkeypatch.setattr(settled, "_asked", [time.time_ns()])
+    threading.Event().wait(0.06)
+    (folder / "f").write_text("newer")
+    threading.Event().wait(0.06)
+    witness = seen((folder / "f").read_text)
+    witness.testimony()
+    assert witness.spoilt.endswith("changed a moment ago")
+
+
+def _tries(path: str) -> None:
+    with contextlib.suppress(OSError):
+        Path(path).read_text()
 
 
 DEEDS: dict[str, Callable[[Path], object]] = {
@@ -132,6 +189,8 @@ DEEDS: dict[str, Callable[[Path], object]] = {
     "times set": lambda f: os.utime(f / "f"),
     "a name looked up": lambda f: socket.getaddrinfo("127.0.0.1", 1),
     "the kernel asked": lambda f: Path("/proc/uptime").read_text(),
+    "the kernel asked by another mount": lambda f: _tries("/sys/fs/cgroup/none"),
+    "standard input": lambda f: open(0, closefd=False).close(),
     "chance": lambda f: open("/dev/urandom", "rb").close(),  # noqa: PTH123
 }
 
