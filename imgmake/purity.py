@@ -12,16 +12,19 @@ import ast
 import builtins
 import importlib
 import sys
+import warnings
 from collections.abc import Collection, Iterator
 
 # What may be imported: all that a module offers, or the names given here.
 _MODULES: dict[str, frozenset[str] | None] = {
     **dict.fromkeys(("collections.abc", "enum", "fnmatch", "functools", "itertools", "math", "re")),
-    **dict.fromkeys(("shlex", "string", "textwrap", "tomllib", "__future__")),
+    **dict.fromkeys(("textwrap", "tomllib", "__future__")),
     "collections": frozenset({"ChainMap", "Counter", "OrderedDict", "defaultdict", "deque", "namedtuple"}),
     "dataclasses": frozenset({"asdict", "astuple", "dataclass", "field", "fields", "replace"}),
     "json": frozenset({"dumps", "load", "loads"}),
     "pathlib": frozenset({"Path", "PurePath", "PurePosixPath"}),
+    "shlex": frozenset({"join", "quote", "split"}),
+    "string": frozenset({"Template", "ascii_letters", "ascii_lowercase", "ascii_uppercase", "capwords", "digits"}),
     "sys": frozenset({"executable", "platform", "version", "version_info"}),
     "typing": frozenset(
         {"Annotated", "Any", "Callable", "ClassVar", "Final", "Iterable", "Iterator", "Literal", "Mapping"}
@@ -35,11 +38,14 @@ _BUILTINS = frozenset(
     | {"map", "max", "min", "next", "oct", "open", "ord", "pow", "property", "range", "reversed", "round", "slice"}
     | {"sorted", "staticmethod", "str", "sum", "super", "tuple", "zip"}
 )
-# Of a path: what the C library answers, and times that a folder is not judged by. Of frames: the way to everything.
-_ATTRIBUTES = frozenset({"owner", "group", "expanduser", "home", "is_mount"})
+# Of a path: what the C library answers, and times that a folder is not judged by. Of a module: what it uses itself.
+_ATTRIBUTES = frozenset({"owner", "group", "expanduser", "home", "is_mount", "stat", "lstat"})
+_ATTRIBUTES |= {"os", "sys", "builtins", "bltns", "inspect"}
 _KNOWN = frozenset({"__init__", "__name__", "__doc__", "_replace", "_asdict"})
-_PREFIXES = ("_", "st_", "gi_", "cr_", "ag_", "tb_", "f_")
+_PREFIXES = ("_", "gi_", "cr_", "ag_", "tb_", "f_")  # of frames: the way to everything
 _ORDERLESS = ("set", "frozenset")
+_VIEWS = ("keys", "items")  # of a dict: in its order, but two of them make a set
+_TAKERS = ("extend", "fromkeys", "join", "update")  # methods that take one thing after another
 
 
 def obstacle(text: str, own: Collection[str], offered: Collection[str]) -> str:
@@ -52,7 +58,9 @@ def obstacle(text: str, own: Collection[str], offered: Collection[str]) -> str:
     ('', 'line 1: time')
     """
     try:
-        tree = ast.parse(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they were told when it was executed
+            tree = ast.parse(text)
     except (SyntaxError, ValueError):
         return "line 1: it cannot be parsed"
     return next((f"line {line}: {what}" for line, what in _Reading(tree, own, offered).found()), "")
@@ -80,6 +88,8 @@ class _Reading:
         for node in nodes:
             if isinstance(node, ast.expr) and (what := self._wrong(node)):
                 yield node.lineno, what
+            elif isinstance(node, ast.MatchClass):  # it takes attributes by name
+                yield from ((node.lineno, name) for name in node.kwd_attrs if _is_door(name))
 
     # --- imports ------------------------------------------------------------------------------------------------
 
@@ -111,14 +121,14 @@ class _Reading:
     def _wrong(self, node: ast.expr) -> str:
         around = self._within[node]
         if isinstance(node, ast.Attribute):
-            return self._wrong_attribute(node)
+            return self._wrong_attribute(node, around)
         if isinstance(node, (ast.Set, ast.SetComp)):
             return "" if self._order_is_lost(node, around) else "the order of a set"
         if isinstance(node, ast.Name):
             return self._wrong_name(node, around)
         return ""
 
-    def _wrong_attribute(self, node: ast.Attribute) -> str:
+    def _wrong_attribute(self, node: ast.Attribute, around: ast.AST) -> str:
         module = self._modules.get(node.value.id) if isinstance(node.value, ast.Name) else None
         if module is not None:
             offered = self._offered if module == "imgmake" else _offered(module)
@@ -127,9 +137,11 @@ class _Reading:
             return f"{node.attr} by way of {_root(node)}"
         own = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
         itself = own and not node.attr.startswith("__")
+        if node.attr in _VIEWS and not self._order_is_kept(node, around, itself=itself):
+            return "the order of a set"
         if node.attr in _KNOWN or itself:
             return ""
-        return node.attr if node.attr in _ATTRIBUTES or node.attr.startswith(_PREFIXES) else ""
+        return node.attr if _is_door(node.attr) else ""
 
     def _wrong_name(self, node: ast.Name, around: ast.AST) -> str:
         if node.id in self._modules and not isinstance(around, ast.Attribute):
@@ -142,11 +154,35 @@ class _Reading:
 
     def _order_is_lost(self, node: ast.AST, around: ast.AST) -> bool:
         """A set's order changes from run to run: it may be sorted, counted, or asked whether it holds something."""
-        if isinstance(around, ast.Call) and isinstance(around.func, ast.Name):
-            return around.func.id in ("sorted", "len") and around.args[:1] == [node]
+        if isinstance(around, ast.Call) and isinstance(
+            around.func, ast.Name
+        ):  # by a key, some may be as good as others
+            plain = all(word.arg == "reverse" for word in around.keywords)
+            return around.func.id in ("sorted", "len") and around.args[:1] == [node] and plain
         if isinstance(around, ast.Compare):
             return around.left is not node and all(isinstance(op, (ast.In, ast.NotIn)) for op in around.ops)
         return False
+
+    def _order_is_kept(self, view: ast.Attribute, call: ast.AST, *, itself: bool) -> bool:
+        """Whether a view of a dict is gone through where it is made: nothing can make a set of it then.
+
+        itself: uncalled, it is a field of the object's own class.
+        """
+        if not (isinstance(call, ast.Call) and call.func is view):
+            return itself
+        around = self._within[call]
+        if isinstance(around, ast.Call):
+            by = around.func
+            if isinstance(by, ast.Attribute):
+                return by.attr in _TAKERS
+            return isinstance(by, ast.Name) and by.id in _BUILTINS
+        if isinstance(around, (ast.For, ast.comprehension)):
+            return around.iter is call
+        return isinstance(around, (ast.Compare, ast.Starred))
+
+
+def _is_door(name: str) -> bool:
+    return name in _ATTRIBUTES or name.startswith(_PREFIXES)
 
 
 def _offered(module: str) -> Collection[str]:

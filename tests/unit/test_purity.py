@@ -29,11 +29,12 @@ VERSION = Path(__file__).with_name("version").read_text().strip()
 
 @dataclass(frozen=True)
 class Service:
+    items: tuple[str, ...]
     name: str
     port: int = 8080
 
     def _shown(self) -> str:
-        return f"{self.name}:{self.port}"
+        return f"{self.name}:{self.port}" + ",".join(self.items)
 
 
 def services() -> Iterator[Service]:
@@ -46,6 +47,8 @@ if len({s.name for s in services()}) == 0:
     raise ValueError("no service")
 for each in services():
     image(each.name, tags=f"acme/{each.name}:{VERSION}", labels={"n": str(len(set(stages)))})
+for name in {"a": 1}.keys():
+    phony(name, *sorted({"b": 1}.items(), reverse=True), *{"c": 1}.keys(), "d" in {"d": 1}.keys())
 imgmake.phony("all", *sorted(set(s.name for s in services())))
 """
 
@@ -57,7 +60,7 @@ OPAQUE = {
     "import other": "other",
     "from . import other": "a relative import",
     "from re import *": "re: *",
-    "import re\nre.enum.sys": "re.enum",
+    "import re\nre.enum.Flag": "re.enum",
     "import json\nvars(json)": "vars",
     "import json\nstored = [json]": "json as a value",
     "import sys\nsys.modules": "sys.modules",
@@ -75,13 +78,24 @@ OPAQUE = {
     "().__class__": "__class__",
     "f.__globals__": "__globals__",
     "(x for x in y).gi_frame": "gi_frame",
-    "p.stat().st_atime": "st_atime",
+    "p.stat()[8]": "stat",
+    "p.lstat()": "lstat",
+    "match x:\n case Exception(__traceback__=y): pass": "__traceback__",
+    "import string\nstring.Formatter": "string.Formatter",
+    "import shlex\nshlex.shlex()": "shlex.shlex",
+    "from helpers import p\nq = p\nq.os": "os",
     "p.owner()": "owner",
     "for x in {'a', 'b'}: pass": "the order of a set",
     "list({x for x in y})": "the order of a set",
     "','.join(set(y))": "the order of a set",
     "x = frozenset": "the order of a set",
     "if {'a'} in y: pass": "the order of a set",
+    "sorted({'a', 'b'}, key=len)": "the order of a set",
+    "for x in a.keys() & b: pass": "the order of a set",
+    "x = a.items()": "the order of a set",
+    "f(a.keys())": "the order of a set",
+    "f(dict.keys)": "the order of a set",
+    "class D(dict):\n def both(self): return self.keys() & self.keys()": "the order of a set",
     "def f(": "it cannot be parsed",
     "from helpers import *": "helpers: *",
     "from helpers import time": "helpers: time",
@@ -108,3 +122,8 @@ def test_every_pipefile_of_ours_is_taken(path: Path) -> None:
 def test_what_may_differ_the_next_time_is_not(text: str, why: str) -> None:
     found = obstacle(text, {"helpers"}, imgmake.__all__)
     assert found.partition(": ")[2] == why
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_python_warns_of_is_told_by_python_alone() -> None:
+    assert obstacle("'\\d'", (), ()) == ""
