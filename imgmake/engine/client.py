@@ -125,11 +125,11 @@ class DockerEngine:
         containerd = self.info().store == "containerd"
         return relabel.relabel(self._wire, image, labels=labels, remove=remove, containerd=containerd)
 
-    def redate(self, image: Image, *, base: int, seconds: int) -> Image:
+    def redate(self, image: Image, *, base: int, seconds: int, labels: Mapping[str, str]) -> Image:
         from imgmake.engine import redate
 
         containerd = self.info().store == "containerd"
-        return redate.redate(self._wire, image, base=base, seconds=seconds, containerd=containerd)
+        return redate.redate(self._wire, image, base=base, seconds=seconds, labels=labels, containerd=containerd)
 
     @contextlib.contextmanager
     def export(self, image_id: str) -> Iterator[BinaryIO]:

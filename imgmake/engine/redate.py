@@ -16,7 +16,7 @@ import re
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, BinaryIO, NamedTuple, cast
 
@@ -42,11 +42,12 @@ class _Layer(NamedTuple):
     path: Path
 
 
-def redate(wire: Wire, image: Image, *, base: int, seconds: int, containerd: bool) -> Image:
+def redate(wire: Wire, image: Image, *, base: int, seconds: int, labels: Mapping[str, str], containerd: bool) -> Image:
     """The image with every later time in its layers from the number `base` on set to `seconds`; nothing is tagged.
 
     base:    how many of its layers are those of the image it was built from, and stay.
     seconds: since the epoch; SOURCE_DATE_EPOCH.
+    labels:  that what is loaded has beside its own.
 
     Raises EngineError. The image as it is when there is nothing to change, or it holds layers packed in a way that
     cannot be read here.
@@ -61,6 +62,7 @@ def redate(wire: Wire, image: Image, *, base: int, seconds: int, containerd: boo
             layers = found.earlier(base, seconds, folder)
             if layers is None or [layer.diff_id for layer in layers] == list(image.layers[base:]):
                 return image
+            found.label(labels)
             loaded = _load(wire, found, layers, base, containerd=containerd)
     return images.required(wire, loaded)
 
@@ -102,6 +104,10 @@ class _Export:
             target = Path(name).parent / member.linkname if member.issym() else Path(member.linkname)
             member = self._tar.getmember(_normal(target))
         return cast("IO[bytes]", self._tar.extractfile(member))
+
+    def label(self, labels: Mapping[str, str]) -> None:
+        own = self.config.get("config") or {}
+        self.config["config"] = {**own, "Labels": {**(own.get("Labels") or {}), **labels}}
 
     def oci(self) -> Json | None:
         """The OCI manifest with these layers; None in an export that has none."""

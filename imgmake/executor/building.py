@@ -74,16 +74,17 @@ class Building:
         with run.signals.lock:  # a base that was pulled may have ONBUILD triggers, which read more
             reading = self._reader.read(node, None, builder.family)
         with self._pinned(bases) as pins:
-            request = _marked(self._request(node, rule, reading, pins, tags), builder)
+            mark = {owner.LABEL: f"{owner.own()}.build{next(_PINS)}"}
+            request = _marked(self._request(node, rule, reading, pins, tags), builder, mark)
             output.command(builder.line(self._request(node, rule, reading, {}, tags)))
             told = Masked(output, _named(pins))
             built = self._built(builder, request, told, rule)
             told.flush()
         run.signals.check()
-        image = engine.image(built)
-        if image is None:
+        first = engine.image(built)
+        if first is None:
             raise BuildError(f"{builder.name} says that it built {short(built)}, which the engine does not have")
-        image = self._redated(rule, image, bases, builder)
+        image = self._redated(rule, first, bases, mark)
         with run.signals.lock:
             self._guard(node, tags)  # once more: another imgmake may have set them meanwhile
             sealed, seal = self._stamp(node, rule, reading, image, bases, builder, began)
@@ -91,20 +92,18 @@ class Building:
                 engine.tag(sealed.id, tag)
             run.images[node.id] = (sealed, seal)
             self._images.remember(node, sealed, seal, reading.fields)
-        if builder.family == "buildkit" and sealed.id != image.id:
-            engine.remove(image.id)  # BuildKit's cache is apart; the classic builder's is the image itself
+        cache = {first.id} if builder.family == "classic" else set()  # BuildKit has its own
+        for passed in {first.id, image.id} - {sealed.id} - cache:
+            engine.remove(passed)
         output.note(f"built {short(sealed.id)}" + (f" as {', '.join(tags)}" if tags else ""))
 
-    def _redated(self, rule: ImageRule, image: Image, bases: Mapping[str, Image], builder: Builder) -> Image:
+    def _redated(self, rule: ImageRule, image: Image, bases: Mapping[str, Image], mark: Mapping[str, str]) -> Image:
         """The image with nothing in its own layers later than the commit, where it is to be the same in every clone."""
         seconds = self._reader.reproducible.seconds(rule)
         if seconds is None:
             return image
         shared = max((_in_common(image.layers, base.layers) for base in bases.values()), default=0)
-        redated = self._run.world.engine().redate(image, base=shared, seconds=seconds)
-        if builder.family == "buildkit" and redated.id != image.id:
-            self._run.world.engine().remove(image.id)
-        return redated
+        return self._run.world.engine().redate(image, base=shared, seconds=seconds, labels=mark)
 
     def _built(self, builder: Builder, request: BuildRequest, output: Output, rule: ImageRule) -> str:
         """The ID that the builder gives; when it failed since the engine went away, that is the error."""
@@ -299,15 +298,13 @@ class Building:
         return {name: self._run.values.get(name) for name in sorted({*_STAMPED, *used})}
 
 
-def _marked(request: BuildRequest, builder: Builder) -> BuildRequest:
+def _marked(request: BuildRequest, builder: Builder, mark: Mapping[str, str]) -> BuildRequest:
     """The request with a label that no other build has, until the stamp is set.
 
     BuildKit gives equal builds one image, and who is the first to set a stamp removes the image that it had before.
     The classic builder would make a step of it, which its history keeps.
     """
-    if builder.family != "buildkit":
-        return request
-    return replace(request, labels={**request.labels, owner.LABEL: f"{owner.own()}.build{next(_PINS)}"})
+    return replace(request, labels={**request.labels, **mark}) if builder.family == "buildkit" else request
 
 
 def _named(pins: Mapping[str, str]) -> Callable[[str], str]:

@@ -74,6 +74,18 @@ def test_two_clones_give_the_same_layers(clones: list[Repo], docker: Docker) -> 
     assert docker("run", "--rm", "reproducible/app:1", "stat", "-c", "%Y", "/usr/bin/env") != f"{commit}\n"
 
 
+def test_no_image_is_left_on_the_way(clones: list[Repo], docker: Docker) -> None:
+    """With the classic builder each build left the one with earlier times but without a stamp."""
+    repo = clones[0]
+    layers(repo, docker, "app")
+    (repo.path / "data.txt").write_text("other\n")
+    before = docker("images", "--quiet", "--no-trunc", "--filter", "dangling=true").split()
+    repo.imgmake("app")
+    left = set(docker("images", "--quiet", "--no-trunc", "--filter", "dangling=true").split()) - set(before)
+    cache = {"classic": 1}.get(repo.env["IMGMAKE_BUILDER"], 0)
+    assert len(left) == cache + 1  # and the image that had the tag
+
+
 def test_a_mode_that_git_does_not_keep_makes_nothing_stale_but_in_an_image_of_ones_own(
     clones: list[Repo], docker: Docker
 ) -> None:
