@@ -78,7 +78,7 @@ class FakeRegistry:
         self.blobs: dict[tuple[str, str], bytes] = {}
         self.manifests: dict[tuple[str, str], tuple[str, bytes]] = {}
         self.faults: list[Fault] = []
-        self.script: Callable[[], Fault | None] = lambda: None  # asked at each request, before `faults`
+        self.script: Callable[[str, str], Fault | None] = lambda method, path: None  # asked first at each request
         self.requests: list[Request] = []
         self.authorizations: list[str] = []
         self.forms: list[dict[str, list[str]]] = []
@@ -182,7 +182,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._dispatch()
 
     def _fault(self) -> Fault | None:
-        if fault := self.registry.script():
+        if fault := self.registry.script(self.command, self.path):
             return fault
         for fault in self.registry.faults:
             if fault.times and fault.method == self.command and re.search(fault.path, self.path):
