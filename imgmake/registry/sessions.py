@@ -144,6 +144,13 @@ def _pool(scheme: str, lines: _Lines) -> Any:
             if lines.is_cut:
                 raise ConnectionAbortedError("stopped while connecting")
 
+        def getresponse(self) -> Any:
+            response = super().getresponse()
+            # http.client takes the end of the connection for the end of the head.
+            if response._original_response.msg.defects:
+                raise ConnectionResetError("the answer broke off within its head")
+            return response
+
     class Pool(pool):  # type: ignore[misc]
         ConnectionCls = Connection
 
