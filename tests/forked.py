@@ -3,6 +3,7 @@
 `run` is ``python -m imgmake`` in a process of its own, with its own folder, environment, descriptors and exit code;
 only what it imports is there already, which is most of the time that a short run takes. What is to be seen of the
 start itself (what is imported when, the installed script, signals) belongs to tests that start a real one.
+`start` is ``python -c``, for a script that is to be killed or to hold something.
 This file is also the program of that process, and `words` its client for shell scripts: it imports little.
 """
 
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from typing import IO
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 (pathlib is slow to import)
 # What runs import late, but for git, which asks PATH for a program, and dockerfile, which starts threads.
@@ -30,10 +32,63 @@ def run(words: Sequence[str], *, cwd: str | os.PathLike[str], env: Mapping[str, 
         done = subprocess.run(argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False)
         return done.returncode, done.stdout, done.stderr
     with tempfile.TemporaryFile() as none, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        code = _ask(_server(), words, os.fspath(cwd), env, [none.fileno(), out.fileno(), err.fileno()])
+        code = _ask(_server(), "", words, os.fspath(cwd), env, [none.fileno(), out.fileno(), err.fileno()])
         out.seek(0)
         err.seek(0)
         return code, out.read(), err.read()
+
+
+class Script:
+    """A script that runs, with a pipe to its stdin and one from its stdout; what `subprocess.Popen` has of that name.
+
+    At the end of a ``with`` both are closed, and it has ended.
+    """
+
+    def __init__(self, text: str, words: Sequence[str]) -> None:
+        given, self._stdin = os.pipe()
+        self._stdout, told = os.pipe()
+        self.stdin: IO[str] = os.fdopen(self._stdin, "w")
+        self.stdout: IO[str] = os.fdopen(self._stdout)
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.connect(_server())
+        _send(self._server, text, words, os.getcwd(), os.environ, [given, told, 2])  # noqa: PTH109
+        os.close(given)
+        os.close(told)
+        self._answer = self._server.makefile()
+        self.pid = int(self._answer.readline())
+
+    def __enter__(self) -> Script:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stdin.close()
+        self.stdout.close()
+        self.wait()
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(9)
+
+    def wait(self, timeout: float | None = None) -> int:
+        if not self._answer.closed:
+            self._server.settimeout(timeout)
+            with self._server, self._answer:
+                self._code = int(self._answer.read())
+        return self._code
+
+
+Started = Script | subprocess.Popen[str]
+
+
+def start(text: str, *words: str | os.PathLike[str]) -> Started:
+    """Start a Python script with these words as ``sys.argv[1:]``."""
+    given = [os.fspath(word) for word in words]
+    if _server():
+        return Script(text, given)
+    argv, env = [sys.executable, "-c", text, *given], _with_root(os.environ)
+    return subprocess.Popen(argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def words() -> list[str]:
@@ -72,29 +127,36 @@ def _server() -> str:
         return path if server.stdout.readline() == b"ready\n" else ""
 
 
-# --- a request: the words, the folder, the environment, and three descriptors; the answer is the exit code --------
+# --- a request: a script or none, the words, the folder, the environment, and three descriptors -------------------
+# --- the answer: the process's number, and at its end the exit code -----------------------------------------------
 
 
-def _ask(path: str, words: Sequence[str], cwd: str, env: Mapping[str, str], streams: Sequence[int]) -> int:
+def _send(
+    server: socket.socket, text: str, words: Sequence[str], cwd: str, env: Mapping[str, str], streams: Sequence[int]
+) -> None:
     import marshal
 
-    request = marshal.dumps((list(words), cwd, dict(env)))
+    request = marshal.dumps((text, list(words), cwd, dict(env)))
+    socket.send_fds(server, [len(request).to_bytes(4, "big")], streams)
+    server.sendall(request)
+
+
+def _ask(path: str, text: str, words: Sequence[str], cwd: str, env: Mapping[str, str], streams: Sequence[int]) -> int:
     with socket.socket(socket.AF_UNIX) as server:
         server.connect(path)
-        socket.send_fds(server, [len(request).to_bytes(4, "big")], streams)
-        server.sendall(request)
-        answer = server.makefile("rb").read()
-    assert answer, "the forked imgmake did not tell its end"
-    return int(answer)
+        _send(server, text, words, cwd, env, streams)
+        answer = server.makefile("rb").read().split()
+    assert len(answer) == 2, "the forked imgmake did not tell its end"
+    return int(answer[1])
 
 
-def _asked(client: socket.socket) -> tuple[list[str], str, dict[str, str], list[int]]:
+def _asked(client: socket.socket) -> tuple[str, list[str], str, dict[str, str], list[int]]:
     import marshal
 
     size, streams, _, _ = socket.recv_fds(client, 4, 3)
     with client.makefile("rb") as stream:
-        words, cwd, env = marshal.loads(stream.read(int.from_bytes(size, "big")))
-    return words, cwd, env, streams
+        text, words, cwd, env = marshal.loads(stream.read(int.from_bytes(size, "big")))
+    return text, words, cwd, env, streams
 
 
 # --- the server ---------------------------------------------------------------------------------------------------
@@ -123,10 +185,13 @@ def _serve(path: str) -> None:
 
 
 def _answer(client: socket.socket) -> None:
-    words, cwd, env, streams = _asked(client)
+    text, words, cwd, env, streams = _asked(client)
     child = os.fork()
     if child == 0:
+        _scripts.extend(filter(None, [text]))
+        client.close()
         return _become(words, cwd, env, streams)
+    client.sendall(f"{child}\n".encode())
     for stream in streams:
         os.close(stream)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -164,9 +229,12 @@ def _become(words: list[str], cwd: str, env: dict[str, str], streams: list[int])
 
 
 def _run() -> None:
-    """``python -m imgmake``, to the end of all that it asked to be done at exit; no module is taken down after that."""
+    """The script, or ``python -m imgmake`` to the end of what it asked to be done at exit: no module is taken down."""
     import runpy
 
+    for text in _scripts:
+        exec(compile(text, "<string>", "exec"), {"__name__": "__main__"})
+        return
     try:
         runpy.run_module("imgmake", run_name="__main__", alter_sys=True)
     except SystemExit as end:
@@ -175,6 +243,7 @@ def _run() -> None:
         raise
 
 
+_scripts: list[str] = []
 _codes: list[int] = []
 
 
@@ -187,7 +256,7 @@ def _last() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "ask":
-        code = _ask(sys.argv[2], sys.argv[3:], os.getcwd(), dict(os.environ), [0, 1, 2])  # noqa: PTH109
+        code = _ask(sys.argv[2], "", sys.argv[3:], os.getcwd(), dict(os.environ), [0, 1, 2])  # noqa: PTH109
         sys.exit(code if code >= 0 else 128 - code)
     import atexit
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from imgmake.errors import SourceError, UsageError
 from imgmake.model import ImageRule
 from imgmake.sources.checkout import clean_checkout
 from imgmake.sources.git import LocalGit
+from tests import forked
 from tests.fakes import RecordingReporter
 from tests.unit.test_git import _alone, git, repository
 
@@ -260,37 +259,34 @@ with clean_checkout(Path(sys.argv[1]), "main") as checkout:
 """
 
 
-def start(repo: Path) -> tuple[subprocess.Popen[str], Path]:
-    process = subprocess.Popen([sys.executable, "-c", HOLDS, os.fspath(repo)], stdout=subprocess.PIPE, text=True)
+def start(repo: Path) -> tuple[forked.Started, Path]:
+    process = forked.start(HOLDS, repo)
     assert process.stdout is not None
     return process, Path(process.stdout.readline().strip())
 
 
 def test_an_interrupt_removes_it(repo: Path) -> None:
     process, folder = start(repo)
-    assert (folder / "a").exists()
-    process.send_signal(signal.SIGINT)
-    process.wait(30)
-    assert process.stdout is not None
-    process.stdout.close()
+    with process:
+        assert (folder / "a").exists()
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
     assert left(repo) == []
 
 
 def test_what_a_killed_run_left_is_removed_by_the_next_one_and_what_is_in_use_is_not(repo: Path) -> None:
     killed, dead = start(repo)
     running, used = start(repo)
-    killed.kill()
-    killed.wait(30)
-    assert dead.exists()
-    with clean_checkout(repo, "main") as checkout:
-        assert not dead.exists()
-        assert (used / "a").exists()
-        assert sorted(left(repo)) == sorted([used.name, checkout.folder.name])
-    running.send_signal(signal.SIGINT)
-    running.wait(30)
-    for process in (killed, running):
-        assert process.stdout is not None
-        process.stdout.close()
+    with killed, running:
+        killed.kill()
+        killed.wait(30)
+        assert dead.exists()
+        with clean_checkout(repo, "main") as checkout:
+            assert not dead.exists()
+            assert (used / "a").exists()
+            assert sorted(left(repo)) == sorted([used.name, checkout.folder.name])
+        running.send_signal(signal.SIGINT)
+        running.wait(30)
     deadline = time.monotonic() + 10
     while left(repo) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from contextlib import AbstractContextManager
@@ -18,8 +16,8 @@ from hypothesis import strategies as st
 from imgmake.errors import Interrupted, StateError
 from imgmake.ports import Cancel, Damaged, Journal, TagWrite, Unfinished
 from imgmake.state import FileJournal, user_folders
+from tests import forked
 
-ROOT = Path(__file__).parents[2]
 OLD, NEW = f"sha256:{'0' * 64}", f"sha256:{'1' * 64}"
 FIRST = TagWrite("publish/app", "registry.test:5000/shop/app:1.0", "", NEW)
 SECOND = TagWrite("publish/app", "registry.test:5000/shop/app:latest", OLD, NEW)
@@ -114,9 +112,7 @@ while True:
 def test_a_killed_process_leaves_a_whole_journal(folder: Path) -> None:
     journal = FileJournal([folder])
     for wait in range(8):
-        with subprocess.Popen(
-            [sys.executable, "-c", KILLED, str(folder)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-        ) as process:
+        with forked.start(KILLED, folder) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == "written\n"
             time.sleep(wait / 1000)
@@ -162,9 +158,8 @@ with FileJournal([Path(sys.argv[1])]).lock(sys.argv[2:], cancel=Cancel(), waitin
 """
 
 
-def holder(folder: Path, *repositories: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", HOLDER, str(folder), *repositories]
-    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def holder(folder: Path, *repositories: str) -> forked.Started:
+    process = forked.start(HOLDER, folder, *repositories)
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
     return process

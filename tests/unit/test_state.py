@@ -27,6 +27,7 @@ from imgmake.errors import StateError
 from imgmake.model import Field
 from imgmake.ports import DigestCache, Evidence, Finding, Record, Remembered, StateStore
 from imgmake.state import SqliteState, lock, open_state
+from tests import forked
 
 ROOT = Path(__file__).parents[2]
 RECORD = Record((Field("file", "src/a.c", "1" * 64), Field("variable", "V", "x\n")), (Field("output", "a", "2"),), 1.5)
@@ -238,7 +239,8 @@ os.kill(os.getpid(), signal.SIGKILL)
 @pytest.mark.parametrize("read_only", [True, False])
 def test_a_transaction_that_a_crash_cut_short_never_was(folder: Path, read_only: bool) -> None:
     written(folder)
-    subprocess.run([sys.executable, "-c", INTERRUPTED, folder / "state.db"], check=False)
+    with forked.start(INTERRUPTED, folder / "state.db") as process:
+        assert process.wait() == -signal.SIGKILL
     assert (folder / "state.db-journal").stat().st_size > 0, "the crash left a journal"
     before, said = picture(folder), Said()
     state = opened(folder, read_only=read_only, say=said)
@@ -267,7 +269,7 @@ for number in range(10**6):
 
 def kill_a_writer(folder: Path, after: float) -> list[str]:
     """Let a process write, kill it in the middle, and return what it said until then."""
-    process = subprocess.Popen([sys.executable, "-c", WRITER, folder], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    process = forked.start(WRITER, folder)
     assert process.stdout is not None
     with process:
         lines = [process.stdout.readline()]
@@ -607,7 +609,7 @@ def test_a_lock_whose_folder_was_removed_is_taken_on_the_new_one(folder: Path) -
 def test_the_lock_ends_with_its_holder(folder: Path) -> None:
     text = "import sys,time; from pathlib import Path; from imgmake.state import lock\n"
     text += "with lock(Path(sys.argv[1]), {}, print): print('held', flush=True); time.sleep(60)"
-    process = subprocess.Popen([sys.executable, "-c", text, folder], stdout=subprocess.PIPE, cwd=ROOT)
+    process = forked.start(text, folder)
     assert process.stdout is not None
     with process:
         process.stdout.readline()
