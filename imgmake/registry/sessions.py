@@ -12,6 +12,7 @@ import socket
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
+from http.client import HTTPResponse
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -77,6 +78,31 @@ class _Lines:
                     socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
 
 
+class _Head:
+    """A stream that must not end: http.client takes the end of a connection for the end of a head."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+        self.close = stream.close
+
+    def readline(self, limit: int) -> bytes:
+        line: bytes = self.stream.readline(limit)
+        if not line:
+            raise ConnectionResetError("the answer broke off within its head")
+        return line
+
+
+class Whole(HTTPResponse):
+    """An answer whose head is whole, or none at all."""
+
+    def begin(self) -> None:
+        head: Any = _Head(self.fp)
+        self.fp = head
+        super().begin()
+        if self.fp is head:
+            self.fp = head.stream
+
+
 class _Session:
     """A session of requests, and its connections."""
 
@@ -135,6 +161,8 @@ def _pool(scheme: str, lines: _Lines) -> Any:
     pool: Any = getattr(connectionpool, f"{scheme}ConnectionPool")
 
     class Connection(pool.ConnectionCls):  # type: ignore[misc]
+        response_class = Whole
+
         def __init__(self, *args: Any, **keywords: Any) -> None:
             super().__init__(*args, **keywords)
             lines.add(self)
@@ -143,13 +171,6 @@ def _pool(scheme: str, lines: _Lines) -> Any:
             super().connect()
             if lines.is_cut:
                 raise ConnectionAbortedError("stopped while connecting")
-
-        def getresponse(self) -> Any:
-            response = super().getresponse()
-            # http.client takes the end of the connection for the end of the head.
-            if response._original_response.msg.defects:
-                raise ConnectionResetError("the answer broke off within its head")
-            return response
 
     class Pool(pool):  # type: ignore[misc]
         ConnectionCls = Connection
