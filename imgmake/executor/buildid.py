@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from imgmake import metadata
 from imgmake.errors import EngineUnavailable, ImgmakeError
@@ -44,19 +44,21 @@ class BuildIds:
 
     def _decide(self) -> tuple[str, str]:
         self._remote = dict(self._held_remotely())
-        known = [self._usable(one) for one in (*map(self._known, self._asked()), *self._remote.values())]
-        if known and all(known):
-            kept = metadata.shared([found for found in known if found])
-            if kept is not None:
-                return kept, "as before"
-        return self._new(), "new"
+        kept = self._kept([*map(self._known, self._asked()), *self._remote.values()])
+        return (kept, "as before") if kept is not None else (self._new(), "new")
 
-    def _usable(self, known: Mapping[str, float] | None) -> Mapping[str, float]:
-        """A BUILD_ID of a dirty tree is kept only while that tree, on that commit, is dirty."""
-        if not known or not any(name.endswith("-dirty") for name in known):
-            return known or {}  # git takes longer to ask than all the rest of a run that has nothing to do
-        mine = f"-{self._run.world.git.short()}-dirty" if self._run.dirty() else "/"
-        return {name: time for name, time in known.items() if not name.endswith("-dirty") or name.endswith(mine)}
+    def _kept(self, known: Sequence[Mapping[str, float] | None]) -> str | None:
+        """The BUILD_ID that all of it shares; that of a dirty tree only while that tree, on that commit, is dirty."""
+        held = [one for one in known if one]
+        if not held or len(held) < len(known):
+            return None
+        found = metadata.shared(held)
+        clean = [_without(one, "") for one in held]
+        if all(clean) and metadata.shared(clean) == found:
+            return found  # git takes longer to ask than all the rest of a run that has nothing to do
+        mine = f"-{self._run.world.git.short()}-dirty" if self._run.dirty() else ""
+        usable = [_without(one, mine) for one in held]
+        return metadata.shared(usable) if all(usable) else None
 
     def _asked(self) -> list[Node]:
         """The images among what was asked; where none is (`imgmake metadata`), those of the default goal."""
@@ -132,3 +134,8 @@ class BuildIds:
         except EngineUnavailable:
             return False
         return False
+
+
+def _without(known: Mapping[str, float], mine: str) -> Mapping[str, float]:
+    """The BUILD_IDs without those of dirty trees, but for those that end in `mine`."""
+    return {name: time for name, time in known.items() if not name.endswith("-dirty") or (mine and name.endswith(mine))}

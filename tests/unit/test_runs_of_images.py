@@ -645,6 +645,9 @@ def test_an_image_that_gained_a_dirty_build_id_gets_a_clean_one(repo: Repo) -> N
     assert repo.run("all").ran == ["b"]
     names = [name for name in engine(repo).names if name.startswith("shop:") and not name.endswith("-dirty")]
     assert len(names) == 2
+    repo.git.log.clear()
+    assert repo.run("all").ran == []
+    assert "dirty" not in repo.git.log, "an older dirty BUILD_ID would start git on every run from now on"
 
 
 @pytest.mark.parametrize(
