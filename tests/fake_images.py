@@ -115,7 +115,7 @@ class FakeEngine:
         self.files[made.id].update(self.files[image.id])
         return self._shown(made.id)
 
-    def redate(self, image: Image, *, base: int, seconds: int, labels: Mapping[str, str]) -> Image:
+    def redate(self, image: Image, *, base: int, seconds: int, labels: Mapping[str, str], cancel: Cancel) -> Image:
         self.log.append(("redate", image.id, base, seconds))
         return image
 

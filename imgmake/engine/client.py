@@ -125,11 +125,13 @@ class DockerEngine:
         containerd = self.info().store == "containerd"
         return relabel.relabel(self._wire, image, labels=labels, remove=remove, containerd=containerd)
 
-    def redate(self, image: Image, *, base: int, seconds: int, labels: Mapping[str, str]) -> Image:
+    def redate(self, image: Image, *, base: int, seconds: int, labels: Mapping[str, str], cancel: Cancel) -> Image:
         from imgmake.engine import redate
 
         containerd = self.info().store == "containerd"
-        return redate.redate(self._wire, image, base=base, seconds=seconds, labels=labels, containerd=containerd)
+        return redate.redate(
+            self._wire, image, base=base, seconds=seconds, labels=labels, containerd=containerd, cancel=cancel
+        )
 
     @contextlib.contextmanager
     def export(self, image_id: str) -> Iterator[BinaryIO]:

@@ -13,7 +13,6 @@ import hashlib
 import io
 import json
 import re
-import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -23,8 +22,8 @@ from typing import IO, Any, BinaryIO, NamedTuple, cast
 from imgmake.engine import images
 from imgmake.engine.load import load
 from imgmake.engine.wire import Wire, url
-from imgmake.errors import EngineError
-from imgmake.ports import Image
+from imgmake.errors import EngineError, Interrupted
+from imgmake.ports import Cancel, Image
 
 _BLOCK = 512
 _CHUNK = 1 << 20
@@ -42,41 +41,65 @@ class _Layer(NamedTuple):
     path: Path
 
 
-def redate(wire: Wire, image: Image, *, base: int, seconds: int, labels: Mapping[str, str], containerd: bool) -> Image:
+def redate(
+    wire: Wire, image: Image, *, base: int, seconds: int, labels: Mapping[str, str], containerd: bool, cancel: Cancel
+) -> Image:
     """The image with every later time in its layers from the number `base` on set to `seconds`; nothing is tagged.
 
     base:    how many of its layers are those of the image it was built from, and stay.
     seconds: since the epoch; SOURCE_DATE_EPOCH.
     labels:  that what is loaded has beside its own.
 
-    Raises EngineError. The image as it is when there is nothing to change, or it holds layers packed in a way that
-    cannot be read here.
+    Raises EngineError, Interrupted. The image as it is when there is nothing to change, or it holds layers packed in
+    a way that cannot be read here.
     """
     if base >= len(image.layers):
         return image
-    with tempfile.TemporaryDirectory(prefix="imgmake-") as name:
-        folder = Path(name)
-        export = _exported(wire, image, folder / "export")
+    try:
+        with tempfile.TemporaryDirectory(prefix="imgmake-") as name:
+            loaded = _Work(wire, image, Path(name), cancel).redate(base, seconds, labels, containerd=containerd)
+    except OSError as error:
+        hint = f"{tempfile.gettempdir()} needs room for the image twice; TMPDIR names another folder"
+        raise EngineError(f"times in its layers could not be set: {error.strerror or error}", hint=hint) from error
+    return images.required(wire, loaded) if loaded else image
+
+
+class _Work(NamedTuple):
+    """One image's export, in a folder of its own."""
+
+    wire: Wire
+    image: Image
+    folder: Path
+    cancel: Cancel
+
+    def redate(self, base: int, seconds: int, labels: Mapping[str, str], *, containerd: bool) -> str:
+        """The ID of what was loaded; nothing when nothing was to be changed."""
+        export = self.folder / "export"
+        self._save(export)
         with tarfile.open(export) as tar:
-            found = _Export(tar, image)
-            layers = found.earlier(base, seconds, folder)
-            if layers is None or [layer.diff_id for layer in layers] == list(image.layers[base:]):
-                return image
+            found = _Export(tar, self.image)
+            layers = found.earlier(base, seconds, self.folder, self.cancel)
+            if layers is None or [layer.diff_id for layer in layers] == list(self.image.layers[base:]):
+                return ""
             found.label(labels)
-            loaded = _load(wire, found, layers, base, containerd=containerd)
-    return images.required(wire, loaded)
+            oci = found.oci() if containerd else None
+        export.unlink()  # loading takes as much space once more
+        return _load(self.wire, found, layers, base, oci, containerd=containerd)
+
+    def _save(self, path: Path) -> None:
+        with self.wire.stream("GET", url(f"/images/{self.image.id}/get")) as (status, stream), path.open("wb") as file:
+            if status >= 400:
+                said = stream.read().decode(errors="replace")
+                raise EngineError(f"the engine could not export {self.image.id}: {said}")
+            while block := stream.read(_CHUNK):
+                _go_on(self.cancel)
+                file.write(block)
 
 
-def _exported(wire: Wire, image: Image, path: Path) -> Path:
-    with wire.stream("GET", url(f"/images/{image.id}/get")) as (status, stream):
-        if status >= 400:
-            raise EngineError(f"the engine could not export {image.id}: {stream.read().decode(errors='replace')}")
-        try:
-            with path.open("wb") as file:
-                shutil.copyfileobj(stream, file, _CHUNK)
-        except OSError as error:
-            raise EngineError(f"{image.id} could not be exported: {error}") from error
-    return path
+def _go_on(cancel: Cancel) -> None:
+    """Raise Interrupted once the run is stopped."""
+    if cancel.stopped:
+        raise Interrupted("setting times was stopped")
 
 
 class _Export:
@@ -122,14 +145,14 @@ class _Export:
                         return found
         return None
 
-    def earlier(self, base: int, seconds: int, folder: Path) -> list[_Layer] | None:
+    def earlier(self, base: int, seconds: int, folder: Path, cancel: Cancel) -> list[_Layer] | None:
         made = []
         for number, name in enumerate(self.names[base:]):
             with self._open(name) as packed:
                 layer = _unpacked(packed)
                 if layer is None:
                     return None
-                made.append(_earlier(layer, seconds, folder / str(number)))
+                made.append(_earlier(layer, seconds, folder / str(number), cancel))
         return made
 
 
@@ -156,14 +179,14 @@ def _unpacked(packed: IO[bytes]) -> BinaryIO | None:
 # --- loading --------------------------------------------------------------------------------------------------
 
 
-def _load(wire: Wire, found: _Export, layers: list[_Layer], base: int, *, containerd: bool) -> str:
+def _load(wire: Wire, found: _Export, layers: list[_Layer], base: int, oci: Json | None, *, containerd: bool) -> str:
     """Load the configuration and the new layers over those of the base, which the engine has; returns the ID."""
     diff_ids = [*found.config["rootfs"]["diff_ids"][:base], *(layer.diff_id for layer in layers)]
     config = json.dumps({**found.config, "rootfs": {"type": "layers", "diff_ids": diff_ids}}).encode()
     digest = hashlib.sha256(config).hexdigest()
     files: dict[str, bytes | Path]
     if containerd:
-        files, image_id = _oci_files(found, layers, base, config)
+        files, image_id = _oci_files(oci, layers, base, config)
     else:
         names = [f"{number}/layer.tar" for number, _ in enumerate(diff_ids)]
         manifest = [{"Config": f"{digest}.json", "RepoTags": None, "Layers": names}]
@@ -174,8 +197,7 @@ def _load(wire: Wire, found: _Export, layers: list[_Layer], base: int, *, contai
     return image_id
 
 
-def _oci_files(found: _Export, layers: list[_Layer], base: int, config: bytes) -> tuple[dict[str, bytes | Path], str]:
-    old = found.oci()
+def _oci_files(old: Json | None, layers: list[_Layer], base: int, config: bytes) -> tuple[dict[str, bytes | Path], str]:
     if old is None:
         raise EngineError("the engine's export has no OCI manifest")
     docker = "docker" in str(old.get("mediaType"))
@@ -208,10 +230,11 @@ def _oci_files(found: _Export, layers: list[_Layer], base: int, config: bytes) -
 # --- times in a tar -------------------------------------------------------------------------------------------
 
 
-def _earlier(layer: BinaryIO, seconds: int, path: Path) -> _Layer:
+def _earlier(layer: BinaryIO, seconds: int, path: Path, cancel: Cancel) -> _Layer:
     hasher = hashlib.sha256()
     with path.open("wb") as file:
         for block in redated(layer, seconds):
+            _go_on(cancel)
             hasher.update(block)
             file.write(block)
     return _Layer(f"sha256:{hasher.hexdigest()}", path)

@@ -84,18 +84,31 @@ class Building:
         first = engine.image(built)
         if first is None:
             raise BuildError(f"{builder.name} says that it built {short(built)}, which the engine does not have")
-        image = self._redated(rule, first, bases, mark)
-        with run.signals.lock:
-            self._guard(node, tags)  # once more: another imgmake may have set them meanwhile
-            sealed, seal = self._stamp(node, rule, reading, image, bases, builder, began)
-            for tag in tags:
-                engine.tag(sealed.id, tag)
-            run.images[node.id] = (sealed, seal)
-            self._images.remember(node, sealed, seal, reading.fields)
-        cache = {first.id} if builder.family == "classic" else set()  # BuildKit has its own
-        for passed in {first.id, image.id} - {sealed.id} - cache:
-            engine.remove(passed)
+        with self._passing(first, builder) as passed:
+            image = self._redated(rule, first, bases, mark)
+            passed.add(image.id)
+            with run.signals.lock:
+                self._guard(node, tags)  # once more: another imgmake may have set them meanwhile
+                sealed, seal = self._stamp(node, rule, reading, image, bases, builder, began)
+                for tag in tags:
+                    engine.tag(sealed.id, tag)
+                run.images[node.id] = (sealed, seal)
+                self._images.remember(node, sealed, seal, reading.fields)
+            passed.discard(sealed.id)
         output.note(f"built {short(sealed.id)}" + (f" as {', '.join(tags)}" if tags else ""))
+
+    @contextlib.contextmanager
+    def _passing(self, first: Image, builder: Builder) -> Iterator[set[str]]:
+        """Images on the way from what was built to what bears the stamp; they go, whatever becomes of it."""
+        found = {first.id}
+        try:
+            yield found
+        finally:
+            if builder.family == "classic":
+                found.discard(first.id)  # its cache; BuildKit has one of its own
+            for image in found:
+                with contextlib.suppress(EngineUnavailable):
+                    self._run.world.engine().remove(image)
 
     def _redated(self, rule: ImageRule, image: Image, bases: Mapping[str, Image], mark: Mapping[str, str]) -> Image:
         """The image with nothing in its own layers later than the commit, where it is to be the same in every clone."""
@@ -103,7 +116,8 @@ class Building:
         if seconds is None:
             return image
         shared = max((_in_common(image.layers, base.layers) for base in bases.values()), default=0)
-        return self._run.world.engine().redate(image, base=shared, seconds=seconds, labels=mark)
+        cancel = self._run.signals.cancel
+        return self._run.world.engine().redate(image, base=shared, seconds=seconds, labels=mark, cancel=cancel)
 
     def _built(self, builder: Builder, request: BuildRequest, output: Output, rule: ImageRule) -> str:
         """The ID that the builder gives; when it failed since the engine went away, that is the error."""

@@ -101,7 +101,7 @@ class Engine(Protocol):
     def relabel(self, image: Image, *, labels: Mapping[str, str], remove: Iterable[str] = ()) -> Image:
         """Load the same layers under a configuration with other labels; no builder runs, nothing is tagged."""
 
-    def redate(self, image: Image, *, base: int, seconds: int, labels: Mapping[str, str]) -> Image:
+    def redate(self, image: Image, *, base: int, seconds: int, labels: Mapping[str, str], cancel: Cancel) -> Image:
         """Load the image again with no time in its layers above the first `base` later than `seconds`; tags nothing.
 
         What is loaded has `labels`, too; the image itself is returned when there is nothing to change.

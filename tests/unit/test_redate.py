@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import tarfile
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imgmake.engine import redate as module
 from imgmake.engine.redate import _unpacked, redated
-from imgmake.errors import EngineError
+from imgmake.errors import EngineError, Interrupted
+from imgmake.ports import Cancel, Image
 
 LIMIT = 1_700_000_000
 NAMES = st.one_of(
@@ -101,3 +107,56 @@ def test_packed_layers_are_read_where_python_can() -> None:
     assert opened is not None
     assert opened.read() == b"tar"
     assert _unpacked(io.BytesIO(b"\x28\xb5\x2f\xfd....")) is None
+
+
+class Wire:
+    """An engine that exports one image of one layer, and stops the run meanwhile when it is told to."""
+
+    def __init__(self, stops: Cancel | None = None) -> None:
+        self._stops = stops
+        self.asked: list[str] = []
+
+    @contextmanager
+    def stream(self, method: str, path: str, body: object = None) -> Iterator[tuple[int, BinaryIO]]:
+        assert body is None
+        self.asked.append(f"{method} {path}")
+        layer = packed([("a", tarfile.REGTYPE, LIMIT + 1, b"data", 0)], tarfile.PAX_FORMAT)
+        files = {
+            "manifest.json": json.dumps([{"Config": "c.json", "Layers": ["l.tar"]}]).encode(),
+            "c.json": json.dumps({"rootfs": {"diff_ids": ["sha256:l"]}}).encode(),
+            "l.tar": layer,
+        }
+        entries: list[Entry] = [(name, tarfile.REGTYPE, 0, data, 0) for name, data in files.items()]
+        if self._stops:
+            self._stops.stop()
+        yield 200, io.BytesIO(packed(entries, tarfile.PAX_FORMAT))
+
+
+IMAGE = Image("sha256:i", layers=("sha256:l",))
+
+
+def redate_image(wire: Wire, cancel: Cancel) -> Image:
+    return module.redate(wire, IMAGE, base=0, seconds=LIMIT, labels={}, containerd=False, cancel=cancel)
+
+
+def test_a_stop_is_heard_while_times_are_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After Ctrl-C an image of some GB was exported, worked upon and loaded to the end."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    cancel = Cancel()
+    wire = Wire(stops=cancel)
+    with pytest.raises(Interrupted):
+        redate_image(wire, cancel)
+    assert wire.asked == ["GET /images/sha256:i/get"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_told_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that one read was ``OSError: [Errno 28] No space left on device``."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "_earlier", full)
+    with pytest.raises(EngineError, match=rf"No space left on device\n  {tmp_path} needs room .* TMPDIR"):
+        redate_image(Wire(), Cancel())

@@ -10,7 +10,7 @@ import pytest
 
 from imgmake import stamp
 from imgmake.commands import owner
-from imgmake.errors import BuildError, EngineUnavailable, Refused
+from imgmake.errors import BuildError, EngineError, EngineUnavailable, Refused
 from tests.fake_images import full_name
 from tests.unit.runs import Repo
 
@@ -75,6 +75,18 @@ def test_equal_images_of_two_rules_do_not_take_each_others_away(repo: Repo) -> N
     assert len(set(removed)) == 2
     assert all(owner.LABEL not in image_of(repo, name).labels for name in ("a:1", "b:1"))
     assert repo.run("all").ran == []
+
+
+def test_what_was_built_goes_when_its_stamp_cannot_be_set(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure after the build left an image without a name, of the full size, each time."""
+
+    def fails(*_: object, **__: object) -> None:
+        raise EngineError("the engine could not load an image")
+
+    monkeypatch.setattr(engine(repo), "relabel", fails)
+    before = set(engine(repo).by_id)
+    assert repo.run("app").failed == ["app"]
+    assert set(engine(repo).by_id) == before
 
 
 @pytest.mark.parametrize(
