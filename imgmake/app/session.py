@@ -98,9 +98,7 @@ class Session:
         raise_all([*problems, *self._required(wanted)])
         for edge in self.run.graph.dropped:
             if edge.target in wanted:
-                self.run.world.reporter.note(
-                    f"{edge.target}: {edge.prerequisite} is made from it, so it stays out of it ({edge.why})"
-                )
+                self.run.world.reporter.note(_left_out(edge))
 
     def _required(self, wanted: Iterable[str]) -> Iterator[ImgmakeError]:
         """Variables that a wanted rule mentions, and that have neither a value nor a default."""
@@ -158,6 +156,12 @@ class Session:
 
 
 # --- opening --------------------------------------------------------------------------------------------------
+
+
+def _left_out(edge: Edge) -> str:
+    if edge.why == inference.CHECKS:
+        return f"{edge.target}: {edge.prerequisite} needs it, so it is published without that check"
+    return f"{edge.target}: {edge.prerequisite} is made from it, so it stays out of it ({edge.why})"
 
 
 @contextlib.contextmanager

@@ -17,9 +17,10 @@ from imgmake.inference.draft import Draft, Look, did_you_mean, index, made_insid
 from imgmake.inference.images import image_reads
 from imgmake.model import CheckRule, Edge, FileRule, ImageRule, PhonyRule, Pipeline, PublishRule, Rule
 
-__all__ = ["GLOB", "Look", "Resolved", "resolve"]
+__all__ = ["CHECKS", "GLOB", "Look", "Resolved", "resolve"]
 
 GLOB = frozenset("*?[")
+CHECKS = "checks its image"  # why a publish rule needs a check that nobody wrote
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,10 @@ def _publish_reads(draft: Draft, node: graph.Node, rule: PublishRule) -> None:
     checks = rule.checks if rule.checks is not None else _checks_of(draft, named)
     for check in checks:
         found = check if isinstance(check, Rule) else _check(draft, rule, check)
-        draft.edge(node.id, found, "checks its image" if rule.checks is None else "checks=")
+        if rule.checks is None:  # one that needs the publication itself, as a test of what is deployed, comes after it
+            draft.weak.append(Edge(node.id, found.target, CHECKS))
+        else:
+            draft.edge(node.id, found, "checks=")
 
 
 def _check(draft: Draft, rule: PublishRule, name: str) -> Rule:

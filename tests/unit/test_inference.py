@@ -110,6 +110,20 @@ def test_commands_need_what_they_read(repo: Repo) -> None:
     assert set(edges(repo, "tag")) == {"app"}
 
 
+def test_a_check_of_what_is_published_comes_after_it(repo: Repo) -> None:
+    repo.put("base.df", "FROM scratch\n").pipefile(
+        'app = image("app", tags="shop:1", dockerfile="base.df")\n'
+        'publish("push", image=app, to="r.test/app", tags="1")\n'
+        'check("before", app, "base.df", sh("true"))\n'
+        'check("after", app, "push", "base.df", sh("true"))\n'
+    )
+    assert edges(repo, "push") == {"app": "image", "before": "checks its image"}
+    assert dropped(repo) == [("push", "after")]
+    with repo.session() as (session, reporter):
+        session.check(["after"])
+        assert reporter.notes == ["push: after needs it, so it is published without that check"]
+
+
 def test_publish_needs_every_check_that_names_its_image(repo: Repo) -> None:
     repo.pipefile(
         'app = image("app")\nother = image("other")\n'
