@@ -82,11 +82,11 @@ class _Head:
     """A stream that must not end: http.client takes the end of a connection for the end of a head."""
 
     def __init__(self, stream: Any) -> None:
-        self.stream = stream
+        self._stream = stream
         self.close = stream.close
 
     def readline(self, limit: int) -> bytes:
-        line: bytes = self.stream.readline(limit)
+        line: bytes = self._stream.readline(limit)
         if not line:
             raise ConnectionResetError("the answer broke off within its head")
         return line
@@ -96,11 +96,14 @@ class Whole(HTTPResponse):
     """An answer whose head is whole, or none at all."""
 
     def begin(self) -> None:
-        head: Any = _Head(self.fp)
+        stream: Any = self.fp
+        head: Any = _Head(stream)
         self.fp = head
-        super().begin()
-        if self.fp is head:
-            self.fp = head.stream
+        try:
+            super().begin()
+        finally:
+            if self.fp is head:
+                self.fp = stream
 
 
 class _Session:
