@@ -52,6 +52,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, docker: Docker, base_image: s
     repo.write("Dockerfile", f"FROM {base_image} AS base\nFROM base\nCOPY . /app\n")
     repo.write(".dockerignore", ".git\n*.log\n")
     repo.write("src/main", "1\n")
+    repo.write("src/__pycache__/main.pyc", "1\n")
     repo.commit()
     return Short(repo, docker)
 
@@ -72,13 +73,16 @@ def _retag(made: Short) -> None:
 
 CHANGES: dict[str, Callable[[Short], object]] = {
     "a new file in a copied folder": lambda made: made.repo.write("src/more", "2\n"),
+    "bytecode in a copied folder": lambda made: made.repo.write("src/__pycache__/main.pyc", "2\n"),
     "a mode in the context": lambda made: (made.repo.path / "src" / "main").chmod(0o755),
     "the ignore file": lambda made: made.repo.write(".dockerignore", ".git\n*.log\nsrc/more\n"),
     "the Dockerfile": lambda made: made.repo.replace("Dockerfile", "/app", "/srv"),
     "hadolint's configuration": lambda made: made.repo.write(".hadolint.yaml", "ignored: [DL3059]\n"),
     "a tag that is gone": lambda made: made.docker("rmi", f"{IMAGES}:latest"),
     "a tag that was moved": _retag,
-    "an image that is gone": lambda made: made.docker("rmi", "-f", made.docker("images", "-q", IMAGES).split()[0]),
+    "an image that is gone": lambda made: made.docker(
+        "rmi", "-f", made.docker("images", "-q", f"{IMAGES}:latest").strip()
+    ),
 }
 
 
