@@ -337,7 +337,7 @@ NAMES = st.sampled_from(["a", "b", ".h", "a.c", "[x]", "a b", "\udcff", ".git", 
 SEGMENTS = st.sampled_from(["a", "b", "*", "?", "**", "*.c", ".*", "[ab]", "[!a]", "[[]x]", ".h", ".git", "."])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=2 * settings().max_examples)
 @given(
     st.sets(st.lists(NAMES, min_size=1, max_size=4).map("/".join), max_size=12),
     st.lists(SEGMENTS, min_size=1, max_size=4),

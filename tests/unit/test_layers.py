@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
-
-import pytest
+from typing import NamedTuple, cast
 
 PACKAGE = Path(__file__).parents[2] / "imgmake"
 
@@ -81,7 +80,12 @@ class Import(NamedTuple):
 
 
 FILES = sorted(PACKAGE.rglob("*.py"))
-TREES = {path: ast.parse(path.read_text()) for path in FILES}
+
+
+@functools.cache
+def nodes(path: Path) -> Sequence[ast.AST]:
+    """All of a module's syntax tree, the module first."""
+    return tuple(ast.walk(ast.parse(path.read_text())))
 
 
 def name_of(path: Path) -> str:
@@ -102,7 +106,7 @@ PARTS = [(part_of(name), path) for name, path in MODULES.items()]
 
 
 def imports(path: Path) -> Iterator[Import]:
-    for node in ast.walk(TREES[path]):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from (Import(alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -145,7 +149,7 @@ def test_no_cycle_between_modules() -> None:
     graphlib.TopologicalSorter(uses).prepare()  # raises CycleError with the path
 
 
-def test_the_check_sees_every_spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_check_sees_every_spelling(tmp_path: Path) -> None:
     path = tmp_path / "spelt.py"
     path.write_text(
         "from __future__ import annotations\n"
@@ -153,12 +157,12 @@ def test_the_check_sees_every_spelling(tmp_path: Path, monkeypatch: pytest.Monke
         "if TYPE_CHECKING:\n    from imgmake.app import Options\n"
         "def f():\n    import imgmake.cli\n    from imgmake import errors\n"
     )
-    monkeypatch.setitem(TREES, path, ast.parse(path.read_text()))
     assert {each.module for each in ours(path)} == {"imgmake.app", "imgmake.cli", "imgmake.errors"}
 
 
 def test_each_module_opens_with_a_header() -> None:
-    headers = {path: (ast.get_docstring(tree) or "").partition("\n")[0] for path, tree in TREES.items()}
+    trees = {path: cast(ast.Module, nodes(path)[0]) for path in FILES}
+    headers = {path: (ast.get_docstring(tree) or "").partition("\n")[0] for path, tree in trees.items()}
     assert [str(path) for path, header in headers.items() if not header.endswith((".", ":"))] == []
 
 
@@ -170,8 +174,8 @@ def test_modules_stay_short() -> None:
 def test_functions_stay_short() -> None:
     long = [
         f"{path}:{node.lineno} {node.name}"
-        for path, tree in TREES.items()
-        for node in ast.walk(tree)
+        for path in FILES
+        for node in nodes(path)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and (node.end_lineno or 0) - node.lineno >= LONGEST_FUNCTION
     ]
@@ -185,8 +189,8 @@ def test_nothing_is_left_for_later() -> None:
 def test_nobody_prints_but_through_a_reporter() -> None:
     calls = (
         (path, node.func)
-        for path, tree in TREES.items()
-        for node in ast.walk(tree)
+        for path in FILES
+        for node in nodes(path)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     )
     assert [f"{path}:{name.lineno}" for path, name in calls if name.id == "print"] == []

@@ -220,7 +220,7 @@ def spelt(version: tuple[int, int, int, str, str]) -> str:
     return ".".join(map(str, version[:3])) + version[3] + version[4]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=4 * settings().max_examples)
 @given(st.lists(STEP, max_size=14))
 def test_after_any_history_each_moving_tag_names_the_highest_version_that_it_covers(
     history: list[tuple[tuple[int, int, int, str, str], str]],
