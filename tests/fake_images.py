@@ -115,8 +115,10 @@ class FakeEngine:
         self.files[made.id].update(self.files[image.id])
         return self._shown(made.id)
 
-    def redate(self, image: Image, *, base: int, seconds: int, labels: Mapping[str, str], cancel: Cancel) -> Image:
-        self.log.append(("redate", image.id, base, seconds))
+    def redate(
+        self, image: Image, *, bases: Sequence[Image], seconds: int, labels: Mapping[str, str], cancel: Cancel
+    ) -> Image:
+        self.log.append(("redate", image.id, [base.id for base in bases], seconds))
         return image
 
     def export(self, image_id: str) -> AbstractContextManager[BinaryIO]:

@@ -125,12 +125,14 @@ class DockerEngine:
         containerd = self.info().store == "containerd"
         return relabel.relabel(self._wire, image, labels=labels, remove=remove, containerd=containerd)
 
-    def redate(self, image: Image, *, base: int, seconds: int, labels: Mapping[str, str], cancel: Cancel) -> Image:
+    def redate(
+        self, image: Image, *, bases: Sequence[Image], seconds: int, labels: Mapping[str, str], cancel: Cancel
+    ) -> Image:
         from imgmake.engine import redate
 
         containerd = self.info().store == "containerd"
         return redate.redate(
-            self._wire, image, base=base, seconds=seconds, labels=labels, containerd=containerd, cancel=cancel
+            self._wire, image, bases=bases, seconds=seconds, labels=labels, containerd=containerd, cancel=cancel
         )
 
     @contextlib.contextmanager

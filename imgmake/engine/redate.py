@@ -1,8 +1,11 @@
-"""The same layers with no time later than a given one, whichever builder wrote them.
+"""The same layers with one time for all that was written while they were built, whichever builder wrote them.
 
 What BuildKit's exporter calls ``rewrite-timestamp`` and can only do for some destinations, and other builders not at
-all: an image is exported, times in the layers above its base are made earlier, and those layers alone are loaded
-again. Only headers of the tar change; names, order, contents and all other attributes are as they were.
+all: an image is exported, times in the layers above its base are set, and those layers alone are loaded again. Only
+headers of the tar change; names, order, contents and all other attributes are as they were.
+
+BuildKit only makes later times earlier. But a step may come out of a cache, with times from before the commit; so what
+counts as written by a build is whatever is later than the images it started from.
 """
 
 from __future__ import annotations
@@ -15,13 +18,13 @@ import json
 import re
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, BinaryIO, NamedTuple, cast
 
 from imgmake.engine import images
 from imgmake.engine.load import load
-from imgmake.engine.wire import Wire, url
+from imgmake.engine.wire import Wire, expect, send, url
 from imgmake.errors import EngineError, Interrupted
 from imgmake.ports import Cancel, Image
 
@@ -35,33 +38,65 @@ Json = dict[str, Any]
 
 
 class _Layer(NamedTuple):
-    """A layer with earlier times, in a file."""
+    """A layer with its times set, in a file."""
 
     diff_id: str
     path: Path
 
 
 def redate(
-    wire: Wire, image: Image, *, base: int, seconds: int, labels: Mapping[str, str], containerd: bool, cancel: Cancel
+    wire: Wire,
+    image: Image,
+    *,
+    bases: Sequence[Image],
+    seconds: int,
+    labels: Mapping[str, str],
+    containerd: bool,
+    cancel: Cancel,
 ) -> Image:
-    """The image with every later time in its layers from the number `base` on set to `seconds`; nothing is tagged.
+    """The image with every time of a build in its own layers set to `seconds`; nothing is tagged.
 
-    base:    how many of its layers are those of the image it was built from, and stay.
-    seconds: since the epoch; SOURCE_DATE_EPOCH.
+    bases:   the images of all its stages. Layers that it has in common with one stay; times from before each of them
+             was begun, as packages bring them, stay too.
+    seconds: since the epoch; SOURCE_DATE_EPOCH. No later time is left.
     labels:  that what is loaded has beside its own.
 
     Raises EngineError, Interrupted. The image as it is when there is nothing to change, or it holds layers packed in
     a way that cannot be read here.
     """
-    if base >= len(image.layers):
+    own = max((_in_common(image.layers, base.layers) for base in bases), default=0)
+    if own >= len(image.layers):
         return image
+    span = _Span(min((_begun(wire, base) for base in bases), default=0), seconds)
     try:
         with tempfile.TemporaryDirectory(prefix="imgmake-") as name:
-            loaded = _Work(wire, image, Path(name), cancel).redate(base, seconds, labels, containerd=containerd)
+            loaded = _Work(wire, image, Path(name), cancel).redate(own, span, labels, containerd=containerd)
     except OSError as error:
         hint = f"{tempfile.gettempdir()} needs room for the image twice; TMPDIR names another folder"
         raise EngineError(f"times in its layers could not be set: {error.strerror or error}", hint=hint) from error
     return images.required(wire, loaded) if loaded else image
+
+
+def _in_common(layers: Sequence[str], others: Sequence[str]) -> int:
+    """How many layers two images have in common, from the first on."""
+    pairs = enumerate(zip(layers, others, strict=False))
+    return next((number for number, (a, b) in pairs if a != b), min(len(layers), len(others)))
+
+
+def _begun(wire: Wire, image: Image) -> int:
+    """When the first of its layers was made, in seconds since the epoch: no build upon it was earlier."""
+    reply = expect(send(wire, "GET", f"/images/{image.id}/history"), f"tell the history of {image.id}")
+    return max(0, min((entry["Created"] for entry in reply.json()), default=0))
+
+
+class _Span(NamedTuple):
+    """Times that are set: all from `since` on, and whatever is later than `to`; seconds since the epoch."""
+
+    since: int
+    to: int
+
+    def holds(self, time: float) -> bool:
+        return time >= min(self)
 
 
 class _Work(NamedTuple):
@@ -72,13 +107,13 @@ class _Work(NamedTuple):
     folder: Path
     cancel: Cancel
 
-    def redate(self, base: int, seconds: int, labels: Mapping[str, str], *, containerd: bool) -> str:
+    def redate(self, base: int, span: _Span, labels: Mapping[str, str], *, containerd: bool) -> str:
         """The ID of what was loaded; nothing when nothing was to be changed."""
         export = self.folder / "export"
         self._save(export)
         with tarfile.open(export) as tar:
             found = _Export(tar, self.image)
-            layers = found.earlier(base, seconds, self.folder, self.cancel)
+            layers = found.set(base, span, self.folder, self.cancel)
             if layers is None or [layer.diff_id for layer in layers] == list(self.image.layers[base:]):
                 return ""
             found.label(labels)
@@ -145,14 +180,14 @@ class _Export:
                         return found
         return None
 
-    def earlier(self, base: int, seconds: int, folder: Path, cancel: Cancel) -> list[_Layer] | None:
+    def set(self, base: int, span: _Span, folder: Path, cancel: Cancel) -> list[_Layer] | None:
         made = []
         for number, name in enumerate(self.names[base:]):
             with self._open(name) as packed:
                 layer = _unpacked(packed)
                 if layer is None:
                     return None
-                made.append(_earlier(layer, seconds, folder / str(number), cancel))
+                made.append(_set(layer, span, folder / str(number), cancel))
         return made
 
 
@@ -230,18 +265,18 @@ def _oci_files(old: Json | None, layers: list[_Layer], base: int, config: bytes)
 # --- times in a tar -------------------------------------------------------------------------------------------
 
 
-def _earlier(layer: BinaryIO, seconds: int, path: Path, cancel: Cancel) -> _Layer:
+def _set(layer: BinaryIO, span: _Span, path: Path, cancel: Cancel) -> _Layer:
     hasher = hashlib.sha256()
     with path.open("wb") as file:
-        for block in redated(layer, seconds):
+        for block in redated(layer, span.to, span.since):
             _go_on(cancel)
             hasher.update(block)
             file.write(block)
     return _Layer(f"sha256:{hasher.hexdigest()}", path)
 
 
-def redated(tar: BinaryIO, seconds: int) -> Iterator[bytes]:
-    """The bytes of a tar in which no entry is later than `seconds`.
+def redated(tar: BinaryIO, seconds: int, since: int | None = None) -> Iterator[bytes]:
+    """The bytes of a tar in which no entry is later than `seconds`, and each that is from `since` or later has it.
 
     Format: POSIX pax (pax(1), "ustar Interchange Format"); times finer than a second stand in extended headers, and go
     with those of the entry's later time. Times of reading and of the inode's change always go.
@@ -256,6 +291,7 @@ def redated(tar: BinaryIO, seconds: int) -> Iterator[bytes]:
     ...     [(member.name, member.mtime) for member in tar]
     [('a', 5)]
     """
+    span = _Span(seconds if since is None else since, seconds)
     extended, records = b"", b""  # of the next entry
     while header := _exactly(tar, _BLOCK):
         if not header.strip(b"\0"):
@@ -270,7 +306,7 @@ def redated(tar: BinaryIO, seconds: int) -> Iterator[bytes]:
         if kind in b"LKg":  # a long name of GNU's, or a header for all that follows
             yield from (header, *_data(tar, size))
             continue
-        late = _time(header, records) >= seconds
+        late = span.holds(_time(header, records))
         if extended:
             yield from _extended(extended, _without_times(records, keep=not late))
         yield _with_time(header, seconds) if late else header

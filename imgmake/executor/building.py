@@ -111,13 +111,12 @@ class Building:
                     self._run.world.engine().remove(image)
 
     def _redated(self, rule: ImageRule, image: Image, bases: Mapping[str, Image], mark: Mapping[str, str]) -> Image:
-        """The image with nothing in its own layers later than the commit, where it is to be the same in every clone."""
+        """The image with the commit's time in its own layers, where it is to be the same in every clone."""
         seconds = self._reader.reproducible.seconds(rule)
         if seconds is None:
             return image
-        shared = max((_in_common(image.layers, base.layers) for base in bases.values()), default=0)
-        cancel = self._run.signals.cancel
-        return self._run.world.engine().redate(image, base=shared, seconds=seconds, labels=mark, cancel=cancel)
+        engine, cancel = self._run.world.engine(), self._run.signals.cancel
+        return engine.redate(image, bases=tuple(bases.values()), seconds=seconds, labels=mark, cancel=cancel)
 
     def _built(self, builder: Builder, request: BuildRequest, output: Output, rule: ImageRule) -> str:
         """The ID that the builder gives; when it failed since the engine went away, that is the error."""
@@ -343,10 +342,3 @@ def _digest_of(image: Image) -> str:
 
 def _known_digest(image: Image) -> str:
     return next((digest.partition("@")[2] for digest in image.digests), "")
-
-
-def _in_common(layers: Sequence[str], others: Sequence[str]) -> int:
-    """How many layers two images have in common, from the first on."""
-    return next(
-        (i for i, (a, b) in enumerate(zip(layers, others, strict=False)) if a != b), min(len(layers), len(others))
-    )

@@ -101,8 +101,10 @@ class Engine(Protocol):
     def relabel(self, image: Image, *, labels: Mapping[str, str], remove: Iterable[str] = ()) -> Image:
         """Load the same layers under a configuration with other labels; no builder runs, nothing is tagged."""
 
-    def redate(self, image: Image, *, base: int, seconds: int, labels: Mapping[str, str], cancel: Cancel) -> Image:
-        """Load the image again with no time in its layers above the first `base` later than `seconds`; tags nothing.
+    def redate(
+        self, image: Image, *, bases: Sequence[Image], seconds: int, labels: Mapping[str, str], cancel: Cancel
+    ) -> Image:
+        """Load the image again with the times of its build set to `seconds`, in layers that no base has; tags nothing.
 
         What is loaded has `labels`, too; the image itself is returned when there is nothing to change.
         """

@@ -74,6 +74,20 @@ def test_two_clones_give_the_same_layers(clones: list[Repo], docker: Docker) -> 
     assert docker("run", "--rm", "reproducible/app:1", "stat", "-c", "%Y", "/usr/bin/env") != f"{commit}\n"
 
 
+def test_a_step_out_of_a_cache_has_the_time_of_the_commit_too(clones: list[Repo], docker: Docker) -> None:
+    """Of a second commit, who had built the first one got other layers than who had not."""
+    repo = clones[0]
+    repo.write("Dockerfile", FILES["Dockerfile"] + "RUN touch -d 2001-09-09T01:46:40Z /srv/old\nCOPY app.sh /srv/\n")
+    repo.commit()
+    layers(repo, docker, "app")
+    repo.write("app.sh", "#!/bin/sh\ntrue\n")
+    repo.commit()
+    repo.imgmake("app")
+    cached = json.loads(docker("inspect", "--format", "{{json .RootFS.Layers}}", "reproducible/app:1"))
+    assert cached == layers(repo, docker, "app")
+    assert docker("run", "--rm", "reproducible/app:1", "stat", "-c", "%Y", "/srv/old") == "1000000000\n"
+
+
 def test_no_image_is_left_on_the_way(clones: list[Repo], docker: Docker) -> None:
     """With the classic builder each build left the one with earlier times but without a stamp."""
     repo = clones[0]

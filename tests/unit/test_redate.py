@@ -87,6 +87,15 @@ def test_layers_that_differ_in_later_times_come_out_equal(entries: list[Entry], 
     assert redate(packed(late, form)) == redate(packed(later_still, form))
 
 
+@given(ENTRIES, FORMATS, st.integers(0, 2 * LIMIT))
+def test_times_since_a_base_was_begun_are_those_of_a_build(entries: list[Entry], form: int, since: int) -> None:
+    """What came out of a cache had kept a time from before the commit, and a clone without that cache none."""
+    before = packed(entries, form)
+    after = b"".join(redated(io.BytesIO(before), LIMIT, since))
+    assert told(after) == told(before)
+    assert times(after) == [LIMIT if time >= min(since, LIMIT) else time for time in times(before)]
+
+
 def test_times_of_reading_and_of_the_inode_go() -> None:
     entry = [("a", tarfile.REGTYPE, 5.5, b"data", 0)]
     with_times = packed(entry, tarfile.PAX_FORMAT, atime="1.5", ctime="2.5", comment="kept")
@@ -136,7 +145,7 @@ IMAGE = Image("sha256:i", layers=("sha256:l",))
 
 
 def redate_image(wire: Wire, cancel: Cancel) -> Image:
-    return module.redate(wire, IMAGE, base=0, seconds=LIMIT, labels={}, containerd=False, cancel=cancel)
+    return module.redate(wire, IMAGE, bases=(), seconds=LIMIT, labels={}, containerd=False, cancel=cancel)
 
 
 def test_a_stop_is_heard_while_times_are_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,6 +166,6 @@ def test_a_full_disk_is_told_with_the_way_out(tmp_path: Path, monkeypatch: pytes
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "_earlier", full)
+    monkeypatch.setattr(module, "_set", full)
     with pytest.raises(EngineError, match=rf"No space left on device\n  {tmp_path} needs room .* TMPDIR"):
         redate_image(Wire(), Cancel())
