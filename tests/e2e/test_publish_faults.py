@@ -1,0 +1,410 @@
+"""Publishing over a bad network: every request cut in turn, kills at every step; the registries hold all or nothing.
+
+Two real registries (one with a password and TLS), each behind a proxy that does as it is told. The images are made by
+hand, so that each of the few hundred publications takes a moment; the last tests are with an engine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import json
+import os
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imgmake.errors import ImgmakeError
+from imgmake.executor.publication import Publication
+from imgmake.ports import Damaged
+from imgmake.registry import RegistryClient
+from imgmake.state import FileJournal
+from tests.proxy import Fault, Request, Script, proxy
+from tests.publisher import Publisher
+from tests.registries import RealRegistry, real_registry
+from tests.unit.runs import Ran
+
+OLD, NEW = "old", "new"  # the BUILD_IDs
+IMAGES = {"a": ("one", "two"), "b": ("one",), "c": ("two",)}  # and the registries that each goes to
+TAGS = {"a": '[BUILD_ID, "latest"]', "b": "BUILD_ID", "c": '[BUILD_ID, "latest"]'}
+CUTS = ("before", "body", "after", "answer")
+
+Tags = Mapping[str, str]  # "one/a:latest" -> digest
+
+# --- the stage ------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Stage:
+    """Two registries behind proxies, and a repository with images of which only the old ones are published."""
+
+    registries: Mapping[str, RealRegistry]
+    hosts: Mapping[str, str]
+    script: Script
+    publisher: Publisher
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def space(self) -> str:
+        """A part of both registries that holds what was published first, as files: faster than to publish it."""
+        name = f"space{next(self._numbers)}"
+        for registry in self.registries.values():
+            kept = registry.log.parent / "data/docker/registry/v2/repositories"
+            shutil.copytree(kept / "seed", kept / name)
+        return name
+
+    def publish(self, space: str, fault: Callable[[Request], Fault | None] = lambda _: None) -> Ran | ImgmakeError:
+        """Publish the new images with this going wrong."""
+        self.script.begin(fault)
+        try:
+            return self.publisher.run("push", overrides={"BUILD_ID": NEW, "SPACE": space})
+        except ImgmakeError as error:
+            return error
+        finally:
+            self.script.begin()
+
+    def tags(self, space: str) -> Tags:
+        """Every tag, asked of the registries themselves, its image read to the last byte."""
+        found: dict[str, str] = {}
+        for name, registry in self.registries.items():
+            with self.client(registry) as client:
+                for image in (image for image, where in IMAGES.items() if name in where):
+                    repository = f"{registry.host}/{space}/{image}"
+                    found |= {
+                        f"{name}/{image}:{tag}": whole(client, f"{repository}:{tag}") for tag in client.tags(repository)
+                    }
+        return found
+
+    def client(self, registry: RealRegistry) -> contextlib.closing[RegistryClient]:
+        return contextlib.closing(RegistryClient(self.publisher.environ))
+
+    def settle(self, space: str) -> None:
+        """The next run makes it whole."""
+        ran = self.publish(space)
+        assert isinstance(ran, Ran), ran
+        assert ran.failed == []
+        assert is_new(self.tags(space))
+        assert list(self.publisher.journal.unfinished()) == []
+
+
+def whole(client: RegistryClient, reference: str) -> str:
+    """The digest of what a tag names, when all of it is there and is what its digest says."""
+    from imgmake.references import parse
+
+    name = parse(reference)
+    repository = client.repository(name)
+    manifest = repository.get_manifest(name.tag)
+    assert manifest is not None, f"{reference} names nothing"
+    for part in (manifest.content["config"], *manifest.content["layers"]):
+        data = repository.get_blob(part["digest"])
+        assert part["digest"] == f"sha256:{hashlib.sha256(data).hexdigest()}"
+        assert part["size"] == len(data)
+    return manifest.digest
+
+
+def is_old(tags: Tags) -> bool:
+    return all(f":{NEW}" not in name for name in tags) and all(
+        tags[f"{at}:latest"] == tags[f"{at}:{OLD}"] for at in LATEST
+    )
+
+
+def is_new(tags: Tags) -> bool:
+    wanted = {f"{name}/{image}:{NEW}" for image, where in IMAGES.items() for name in where}
+    return wanted <= tags.keys() and all(tags[f"{at}:latest"] == tags[f"{at}:{NEW}"] for at in LATEST)
+
+
+LATEST = ("one/a", "two/a", "two/c")
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    script = Script()
+    with contextlib.ExitStack() as stack:
+        # In memory: registries and journals sync each of a few thousand small files.
+        memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="imgmake-", dir=memory)))
+        one = stack.enter_context(real_registry(home / "one"))
+        two = stack.enter_context(real_registry(home / "two", secured=True))
+        hosts = {"one": stack.enter_context(proxy(one, script)), "two": stack.enter_context(proxy(two, script))}
+        publisher = Publisher(home / "repo")
+        publisher.log_in(hosts["two"], two.host, ca=two.ca)
+        found = Stage({"one": one, "two": two}, hosts, script, publisher)
+        prepare(publisher, hosts)
+        yield found
+
+
+def prepare(publisher: Publisher, hosts: Mapping[str, str]) -> None:
+    rules = ['SPACE = var("SPACE", "seed")']
+    for name, where in IMAGES.items():
+        to = [f"{hosts[each]}/${{SPACE}}/{name}" for each in where]
+        rules.append(f'{name} = image("{name}", tags=f"{name}:{{BUILD_ID}}", dockerfile="{name}.df")')
+        rules.append(f'publish("push/{name}", image={name}, to={to}, tags={TAGS[name]}, evidence={name == "a"})')
+        publisher.put(f"{name}.df", f"FROM scratch\nCOPY {name}.txt /\n").put(f"{name}.txt", "old")
+    publisher.pipefile("\n".join([*rules, 'phony("push", "push/*")', ""]))
+    assert publisher.run("push", overrides={"BUILD_ID": OLD}).failed == []
+    for name in IMAGES:
+        publisher.put(f"{name}.txt", "new")
+    assert publisher.run(*IMAGES, overrides={"BUILD_ID": NEW}).failed == []
+
+
+@pytest.fixture(scope="module")
+def requests(stage: Stage) -> list[Request]:
+    """Those of a publication with which nothing goes wrong."""
+    space = stage.space()
+    asked: list[Request] = []
+    ran = stage.publish(space, asked.append)
+    assert isinstance(ran, Ran), ran
+    assert ran.ran == ["push/a", "push/b", "push/c"]
+    assert is_new(stage.tags(space))
+    return asked
+
+
+# --- requests -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", range(8))
+def test_a_registry_that_is_gone_from_one_request_on(stage: Stage, requests: list[Request], part: int) -> None:
+    """Each request in turn is the last that a registry hears, wholly or in part: no try is heard after it."""
+    for last in range(1 + part, len(requests) + 3, 8):
+        cut = CUTS[last // 8 % len(CUTS)]
+        space = stage.space()
+        ran = stage.publish(space, gone_from(last, cut))
+        tags = stage.tags(space)
+        told = f"request {last} of {len(requests)}, {requests[min(last, len(requests)) - 1]}, {cut}: {tags}"
+        waits = stage.publisher.journal.unfinished()
+        assert isinstance(ran, ImgmakeError) or ran.failed or is_new(tags), told
+        assert is_old(tags) or is_new(tags) or waits, told
+        if waits:
+            assert isinstance(ran, Ran), told
+            assert "tags are set" in str(ran.outcome(ran.failed[0]).error), told
+        # What was sent before the first tag is only more that the next run finds there: now and then is enough.
+        if waits or last % 5 == 0:
+            stage.settle(space)
+
+
+def gone_from(number: int, cut: str) -> Callable[[Request], Fault | None]:
+    def fault(request: Request) -> Fault | None:
+        return None if request.number < number else Fault(cut if request.number == number else "before")
+
+    return fault
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [*(Fault(cut) for cut in CUTS), *(Fault("status", status) for status in (500, 503, 429))],
+    ids=lambda fault: fault.kind + str(fault.status) * (fault.kind == "status"),
+)
+def test_what_fails_once_is_tried_again(stage: Stage, requests: list[Request], fault: Fault) -> None:
+    """Every request fails the first time it is made."""
+    seen: set[str] = set()
+
+    def once(request: Request) -> Fault | None:
+        what = f"{request.host} {request.method} {request.path.partition('?')[0].partition('/uploads/')[0]}"
+        if what in seen:
+            return None
+        seen.add(what)
+        return fault
+
+    space = stage.space()
+    ran = stage.publish(space, once)
+    assert isinstance(ran, Ran), ran
+    assert ran.ran == ["push/a", "push/b", "push/c"], [str(outcome.error) for outcome in ran.outcomes]
+    assert is_new(stage.tags(space))
+
+
+def test_a_registry_may_be_slow(stage: Stage) -> None:
+    space = stage.space()
+    ran = stage.publish(space, lambda request: Fault(seconds=0.01) if request.host == stage.hosts["two"] else None)
+    assert isinstance(ran, Ran), ran
+    assert ran.ran == ["push/a", "push/b", "push/c"]
+
+
+@pytest.mark.parametrize(
+    ("method", "kind"),
+    [("GET", "/manifests/"), ("HEAD", "/manifests/"), ("PUT", "/manifests/"), ("HEAD", "/blobs/"), ("PUT", "/blobs/")],
+)
+def test_a_registry_that_lies_about_digests_is_not_believed(stage: Stage, method: str, kind: str) -> None:
+    """Whatever it says of what was written: no tag names anything but an image that is whole."""
+    writing: list[Request] = []
+
+    def lie(request: Request) -> Fault | None:
+        writing.extend([request] if request.method in ("PUT", "POST") else [])
+        return Fault("lie") if writing and request.method == method and kind in request.path else None
+
+    space = stage.space()
+    ran = stage.publish(space, lie)
+    tags = stage.tags(space)
+    assert isinstance(ran, Ran), ran
+    assert is_new(tags) if not ran.failed else is_old(tags) or stage.publisher.journal.unfinished()
+    stage.settle(space)
+
+
+def test_the_plan_is_what_happens(stage: Stage) -> None:
+    space = stage.space()
+    overrides = {"BUILD_ID": NEW, "SPACE": space}
+    before = stage.tags(space)
+    with stage.publisher.open(read_only=True, dry_run=True, overrides=overrides) as session:
+        prospects = session.executor.prospects(session.goals(["push"]), lines=True)
+    assert stage.tags(space) == before
+    found = [p.publication for p in prospects if isinstance(p.publication, Publication)]
+    planned = {change.reference: change.action for each in found for change in each.changes}
+    ran = stage.publish(space)
+    assert isinstance(ran, Ran)
+    after = stage.tags(space)
+    names = {f"{stage.hosts[name.partition('/')[0]]}/{space}/{name.partition('/')[2]}": name for name in after}
+    happened = {
+        reference: "create" if name not in before else "leave" if after[name] == before[name] else "move"
+        for reference, name in names.items()
+    }
+    assert planned == {reference: action for reference, action in happened.items() if not reference.endswith(f":{OLD}")}
+    assert "leave" not in planned.values()
+
+
+# --- kills ----------------------------------------------------------------------------------------------------
+
+forks = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
+
+@dataclass
+class Child:
+    """A publication in a process of its own, with what it has imported and made already."""
+
+    pid: int
+    results: int  # a pipe: JSON once it has ended by itself
+
+    def end(self) -> dict[str, Any] | None:
+        """What became of each target; None when it was killed."""
+        with os.fdopen(self.results) as pipe:
+            text = pipe.read()
+        killed = os.WIFSIGNALED(os.waitpid(self.pid, 0)[1])
+        assert killed == (not text)
+        return json.loads(text) if text else None
+
+
+def fork(publisher: Publisher, space: str, first: Callable[[], object] = lambda: None) -> Child:
+    ours, theirs = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(theirs)
+        return Child(pid, ours)
+    try:
+        first()
+        ran = publisher.run("push", overrides={"BUILD_ID": NEW, "SPACE": space})
+        told = {outcome.target: [outcome.state.value, str(outcome.error or "")] for outcome in ran.outcomes}
+    except BaseException as error:  # noqa: BLE001 - nothing of this process may go on in the test's name
+        told = {"": ["raised", str(error)]}
+    os.write(theirs, json.dumps(told).encode())
+    os._exit(0)
+
+
+@forks
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_run_that_is_killed_at_a_tag(stage: Stage, requests: list[Request], when: str) -> None:
+    """At each tag in turn, just before its registry hears of it and just after."""
+    for last in range(1, sum(request.sets_tag for request in requests) + 1):
+        put: list[Request] = []
+        children: list[Child] = []
+
+        def fault(request: Request, last: int = last, put: list[Request] = put) -> Fault | None:
+            put.extend([request] if request.sets_tag else [])
+            kill = lambda: os.kill(children[0].pid, signal.SIGKILL)  # noqa: E731, B023
+            return Fault(when, call=kill) if request.sets_tag and len(put) == last else None
+
+        space = stage.space()
+        stage.script.begin(fault)
+        children.append(fork(stage.publisher, space))
+        assert children[0].end() is None
+        stage.script.begin()
+        tags = stage.tags(space)
+        assert sum(f":{NEW}" in name for name in tags) == min(last - (when == "before"), 4)
+        [found] = stage.publisher.journal.unfinished()
+        assert not isinstance(found, Damaged)
+        stage.settle(space)
+
+
+class Killer:
+    """Kills this process before or after a step of the journal: the first write, a mark after each tag, the end."""
+
+    def __init__(self, step: int, *, after: bool) -> None:
+        self._left = step
+        self._after = after
+
+    def __call__(self) -> None:
+        for name in ("write", "remove"):
+            setattr(FileJournal, name, self._around(getattr(FileJournal, name)))
+
+    def _around(self, real: Callable[..., None]) -> Callable[..., None]:
+        def step(*args: Any) -> None:
+            self._left -= 1
+            if self._left or self._after:
+                real(*args)
+            if not self._left:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        return step
+
+
+@forks
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_run_that_is_killed_at_a_step_of_the_journal(stage: Stage, requests: list[Request], after: bool) -> None:
+    steps = sum(request.sets_tag for request in requests) + 2
+    for step in range(1, steps + 1):
+        space = stage.space()
+        assert fork(stage.publisher, space, Killer(step, after=after)).end() is None
+        waits = bool(stage.publisher.journal.unfinished())
+        tags = stage.tags(space)
+        assert waits or is_old(tags) or is_new(tags)
+        assert waits == ((step > 1 or after) and not (step == steps and after))
+        stage.settle(space)
+
+
+# --- two at once ----------------------------------------------------------------------------------------------
+
+
+@forks
+@pytest.mark.parametrize("tags", ['"1.0.0"', '"latest"'], ids=["never moves", "moves"])
+def test_of_two_publications_at_once_one_wins_and_the_other_says_so(stage: Stage, tmp_path: Path, tags: str) -> None:
+    """Two clones with different images and one tag: both have sent their images when the first one writes."""
+    clones = [Publisher(tmp_path / name / "repo", environ=stage.publisher.environ) for name in ("first", "second")]
+    space = stage.space()
+    for clone in clones:
+        clone.pipefile(
+            'app, space = image("app", tags=f"app:{BUILD_ID}"), var("SPACE", "seed")\n'
+            f'publish("push", image=app, to=f"{stage.hosts["one"]}/{{space}}/a", tags={tags}, evidence=False)\n'
+        )
+        clone.put("Dockerfile", "FROM scratch\nCOPY text /\n").put("text", str(clone.path))
+        clone.user_folder = tmp_path / "user"
+        assert clone.run("app", overrides={"BUILD_ID": NEW}).failed == []
+    sent = [(threading.Event(), threading.Event()) for _ in clones]  # sent by digest, and: go on
+    left = iter(sent)
+
+    def wait(request: Request) -> Fault | None:
+        if request.method != "PUT" or "/manifests/sha256:" not in request.path:
+            return None
+        here, go = next(left)
+        here.set()
+        return Fault(call=lambda: go.wait(60))
+
+    stage.script.begin(wait)
+    children = []
+    for clone, (here, _) in zip(clones, sent, strict=True):
+        children.append(fork(clone, space))
+        assert here.wait(60), children[-1].end()
+    ends = []
+    for child, (_, go) in zip(children, sent, strict=True):
+        go.set()
+        ends.append(child.end())
+    stage.script.begin()
+    assert ends[0] is not None
+    assert ends[1] is not None
+    assert ends[0]["push"] == ["done", ""]
+    assert ends[1]["push"][0] == "failed"
+    assert "was moved by another publish" in ends[1]["push"][1]
+    assert "run imgmake again" in ends[1]["push"][1]
