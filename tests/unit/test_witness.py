@@ -150,6 +150,7 @@ def test_what_is_installed_is_a_file_like_others_where_no_import_reads_it(
     library.mkdir(parents=True)
     (library / "installed_here.py").write_text("ONE = 1\n")
     monkeypatch.syspath_prepend(str(library))
+    monkeypatch.setattr("sys.dont_write_bytecode", True)  # as in a load: else the import changes the folder
     below = "lib/site-packages"
     imported = seen(lambda: importlib.import_module("installed_here"))
     imported.testimony()
