@@ -6,12 +6,14 @@ stale, 2 an error; 130 interrupted.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Protocol, TextIO, cast
 
 from imgmake.cli.overheard import Overheard
 from imgmake.cli.words import Request, plain
@@ -47,8 +49,8 @@ class Verbs(Protocol):
 class Streams:
     """Where a command line speaks to, and whether somebody can answer."""
 
-    out: BinaryIO = field(default_factory=lambda: sys.stdout.buffer)
-    err: BinaryIO = field(default_factory=lambda: sys.stderr.buffer)
+    out: BinaryIO = field(default_factory=lambda: _binary(sys.stdout))
+    err: BinaryIO = field(default_factory=lambda: _binary(sys.stderr))
     answers: bool = field(default_factory=lambda: sys.stdin is not None and is_terminal(sys.stdin.buffer))
     told: Callable[[], bytes | None] | None = None  # what was said on them so far, where all of it is overheard
 
@@ -59,6 +61,11 @@ class Streams:
     def complain(self, text: str) -> None:
         self.err.write(text.encode("utf-8", "surrogateescape"))
         self.err.flush()
+
+
+def _binary(stream: TextIO | None) -> BinaryIO:
+    """A stream's bytes; one that was closed before we began (`imgmake >&-`) takes everything and keeps nothing."""
+    return stream.buffer if stream is not None else Path(os.devnull).open("wb")
 
 
 def overheard(streams: Streams) -> Streams:
@@ -90,6 +97,11 @@ def _safely(words: Sequence[str], verbs: Verbs | None, streams: Streams) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         raise
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            streams.complain(report_defect(error))
+            return 2
+        return _full(streams)
     except Exception as error:  # noqa: BLE001 (the last net: no user sees a traceback)
         streams.complain(report_defect(error))
         return 2
@@ -234,8 +246,19 @@ def _stop(number: int, frame: object) -> None:  # noqa: ARG001 (the signal modul
     raise KeyboardInterrupt
 
 
+def _full(streams: Streams) -> int:
+    """What is printed goes to a disk that takes no more."""
+    _drop_output()
+    streams.complain("imgmake: what is printed cannot be written: no space left\n")
+    return 2
+
+
 def _unheard() -> int:
     """Nobody reads any more (`imgmake --list | head -1`): end as a program that SIGPIPE ends, without a word."""
-    # Python flushes its streams once more at exit, and would complain.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _drop_output()
     return 128 + signal.SIGPIPE
+
+
+def _drop_output() -> None:
+    """Python flushes its streams once more at exit, and would complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

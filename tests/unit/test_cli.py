@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -445,6 +446,19 @@ def test_other_shells_complete_as_well(folder: Path, shell: str) -> None:
 def test_each_shell_has_a_completion_script(shell: str) -> None:
     script = command(_IMGMAKE_COMPLETE=f"source_{shell}")[0]
     assert f"_IMGMAKE_COMPLETE=complete_{shell}" in script
+
+
+@pytest.mark.parametrize(
+    ("to", "code", "err"),
+    [(">&-", 0, ""), (">/dev/full", 2, "imgmake: what is printed cannot be written: no space left\n")],
+)
+def test_an_output_that_cannot_be_written(tmp_path: Path, to: str, code: int, err: str) -> None:
+    """A closed output was a traceback, and a full disk a defect of ours."""
+    (tmp_path / "Pipefile.py").write_text("from imgmake import phony, sh\nphony('a', sh('true'))\n")
+    script = f"{sys.executable} -m imgmake -C {tmp_path} --list {to}"
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["/bin/sh", "-c", script], env=environ, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, err)
 
 
 def test_nobody_listening_is_no_error(tmp_path: Path) -> None:
