@@ -6,7 +6,6 @@ might be given another image under the same tag; every such tool reads what ``do
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,20 +71,3 @@ def repository(image: Any, view: View) -> str:
     text = text.partition("@")[0]
     head, colon, _ = text.rpartition(":")
     return view.expand(head if colon and "/" not in text[len(head) :] else text)
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A file beside `path` that takes its place when all went well, and is gone otherwise."""
-    import tempfile
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    partial = Path(name)
-    try:
-        yield partial
-        partial.chmod(0o644)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

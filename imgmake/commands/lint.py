@@ -7,13 +7,13 @@ import json
 import os
 import posixpath
 import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from imgmake.commands import tools, words
 from imgmake.commands.base import Action, Job, Read, View
+from imgmake.commands.reports import whole
 from imgmake.errors import PipefileError
 from imgmake.imagerule import dockerfile_path
 from imgmake.model import Field, ImageRule
@@ -64,7 +64,7 @@ class Lint(Action):
 
     def _write_report(self, hadolint: str, job: Job, report: Path) -> None:
         """Findings as a file, whether or not they fail the check: that is when it is needed."""
-        with _whole(report) as partial:
+        with whole(report) as partial:
             flags = ["--no-fail", "--format", _FORMATS[report.suffix], "--output", str(partial)]
             words.finish(
                 job, self._hadolint(job, [hadolint, *flags, *self._flags(job.view), *self._files(job.view)]), "lint"
@@ -107,23 +107,6 @@ def _config(view: View) -> Path | None:
 
 def _relative(rule: ImageRule) -> str:
     return posixpath.relpath(dockerfile_path(rule), rule.base or ".")
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A file beside `path` that takes its place when all went well, and is gone otherwise."""
-    import tempfile
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    partial = Path(name)
-    try:
-        yield partial
-        partial.chmod(0o644)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def lint(

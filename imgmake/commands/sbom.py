@@ -14,6 +14,7 @@ from typing import Any
 
 from imgmake.commands import archive, tools, words
 from imgmake.commands.base import Action, Job, Read, View
+from imgmake.commands.reports import whole
 from imgmake.errors import CommandFailed, PipefileError
 from imgmake.model import Field
 from imgmake.ports import Finding, Image
@@ -75,7 +76,7 @@ class Sbom(Action):
         document = reproducible(made, self.format, _moment(exported.image, job.environ))
         finding = self._finding(document, exported.image, to, job)
         if to:
-            with archive.whole(view.folder / to) as partial:
+            with whole(view.folder / to) as partial:
                 partial.write_bytes(document)
         job.found(finding)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from imgmake.commands import archive, words
 from imgmake.commands.base import Action, Job, Read, View
+from imgmake.commands.reports import whole
 from imgmake.durations import seconds
 from imgmake.errors import CommandFailed, PipefileError, Place, Unknown
 from imgmake.model import Field, ImageRule
@@ -127,7 +128,7 @@ class Scan(Action):
             for made in (files.json, files.sarif):
                 to = self._report(Path(made).suffix, job.view) if made else None
                 if made and to:
-                    with archive.whole(job.view.folder / to) as partial:
+                    with whole(job.view.folder / to) as partial:
                         shutil.copyfile(exported.folder / made, partial)
         return report, exported.image.id
 
