@@ -48,11 +48,23 @@ def until(then: float, max_age: float | None) -> float | None:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: ``45 s``, ``12 min``, ``3.5 h``, ``2 d``."""
+    """Seconds as people say them, exact enough to be compared: ``45 s``, ``12 min``, ``3.55 h``, ``2 d``."""
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds:.0f} s"
+
+
+def age(seconds: float) -> str:
+    """How old something is, in whole units.
+
+    >>> [age(seconds) for seconds in (-1, 45, 119, 286, 12600, 172800)]
+    ['0 s', '45 s', '1 min', '4 min', '3 h', '2 d']
+    """
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
 
 
 def judge_file(

@@ -18,7 +18,7 @@ from imgmake.errors import ImgmakeError, Interrupted, UsageError, raise_all
 from imgmake.executor import Prospect
 from imgmake.executor.publication import Publication
 from imgmake.executor.publishing import refusals
-from imgmake.freshness import duration
+from imgmake.freshness import age
 from imgmake.model import Edge, Entry, Explanation, FileRule, Kind, PhonyRule, Removal, Rule, State, Step, Verdict
 from imgmake.ports import Reporter
 from imgmake.tags import PlannedTags
@@ -107,7 +107,7 @@ def collect(options: Options, agreed: Callable[[], bool], reporter: Reporter) ->
 
 def _old_build(removal: Removal, now: float) -> str:
     name = removal.tag or f"{removal.image[:19]} (no tag)"
-    return f"{name}  {removal.target}, {duration(max(0.0, now - removal.time))} old"
+    return f"{name}  {removal.target}, {age(now - removal.time)} old"
 
 
 # --- telling --------------------------------------------------------------------------------------------------

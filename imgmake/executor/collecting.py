@@ -51,7 +51,7 @@ class Collecting:
                     why = "something uses it"
             except EngineError as error:
                 why = error.message
-            yield removal, why
+            yield removal, why.rpartition(" - ")[2]  # the engine's words: what it did not do, and then why
 
     def _ours(self) -> Iterator[tuple[Image, Stamp]]:
         source = stamp.public_url(self._run.world.git.url())

@@ -10,7 +10,7 @@ from typing import Any
 from imgmake.attest.provenance import Origin
 from imgmake.attest.results import Grade, Result
 from imgmake.attest.verification import Verification
-from imgmake.freshness import duration, short
+from imgmake.freshness import age, short
 from imgmake.reporters.style import Paint, one_line
 
 __all__ = ["Verification", "document", "text"]
@@ -54,7 +54,7 @@ def _origin(origin: Origin, now: float) -> Iterator[tuple[str, Sequence[str]]]:
     yield "rule", [_target(origin.pipefile, *each) for each in origin.targets]
     yield "base", [f"{name} ({digest})" for name, digest in origin.bases]
     tools = [f"{name} {version}" for name, version in sorted(origin.versions.items()) if name != "builder"]
-    when = f", {duration(max(0.0, now - origin.finished))} ago ({_time(origin.finished)})" if origin.finished else ""
+    when = f", {age(now - origin.finished)} ago ({_time(origin.finished)})" if origin.finished else ""
     name = f"{origin.build_id} " if origin.build_id else ""
     yield "built", [f"{name}by {', '.join([origin.builder, *tools])}{when}"]
 
@@ -66,10 +66,10 @@ def _target(pipefile: str, target: str, dockerfile: str, stage: str) -> str:
 def _result(result: Result, told: Verification, paint: Paint) -> str:
     width = max(len(each.check) for each in told.results)
     tools = ", ".join(one_line(" ".join(part for part in (name, _version(v)) if part)) for name, v, _ in result.tools)
-    age = f"{duration(max(0.0, told.now - result.time))} ago"
+    when = f"{age(told.now - result.time)} ago"
     only = f"  on {', '.join(result.platforms)} only" if 0 < len(result.platforms) < len(told.platforms) else ""
     grade = "" if result.grade is Grade.PASSED else paint.red(f"{result.grade.value.lower()}  ")
-    return f"{one_line(result.check):{width}}  {grade}{tools}  {age}{only}"
+    return f"{one_line(result.check):{width}}  {grade}{tools}  {when}{only}"
 
 
 def _version(version: str) -> str:
