@@ -65,6 +65,7 @@ def engine_host() -> Iterator[str]:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         patch.setenv("DOCKER_HOST", host)
         patch.setenv("DOCKER_CONFIG", config)
+        patch.setenv("XDG_STATE_HOME", config)
         if trixie.SWITCH in os.environ:
             trixie.programs(trixie.root(_cache()), Path(config))
             patch.setenv("PATH", f"{config}/bin", prepend=os.pathsep)

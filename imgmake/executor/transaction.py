@@ -207,7 +207,7 @@ def _ends(targets: Sequence[str], tagging: Tagging, error: Exception) -> dict[st
 
 def _other(publication: Unfinished, target: str, why: str) -> End:
     mine = [tag for tag in publication.tags if tag.target == target]
-    if not publication.left:
+    if not publication.left or not mine:  # its tags hold the image already
         return End(State.DONE)
     if not any(tag.done for tag in publication.tags):
         return End(State.CANCELLED, None, f"sent, not tagged: {why}")
