@@ -436,7 +436,8 @@ def stopped(repo: Repo, when: str) -> Ran:
 
         def press() -> None:
             os.kill(os.getpid(), signal.SIGINT)
-            while not session.run.signals.cancel.stopped:
+            end = time.monotonic() + 20
+            while not session.run.signals.cancel.stopped and time.monotonic() < end:
                 time.sleep(0.001)
 
         log(repo).then = at(when, press)
