@@ -53,6 +53,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "engine_host" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.engine)
+        if hasattr(getattr(item, "module", None), "real_registry"):
+            item.add_marker(pytest.mark.registry)
 
 
 @pytest.fixture(scope="session")
