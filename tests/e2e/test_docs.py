@@ -123,7 +123,8 @@ def test_console_blocks_with_an_engine_and_a_registry_print_what_they_say(
 ) -> None:
     repo = small(tmp_path / "shop")
     repo.env = {**repo.env, **tools}
-    repo.write("Dockerfile", f"FROM {base_image}\nCOPY notes/ /notes/\n")
+    # What another page built of the same files would be up to date here, and bear a commit of its own repository.
+    repo.write("Dockerfile", f"FROM {base_image}\nCOPY notes/ /notes/\nLABEL page={name}\n")
     repo.write("structure-tests.yaml", "schemaVersion: 2.0.0\nfileExistenceTests: [{name: notes, path: /notes}]\n")
     repo.write(".hadolint.yaml", "ignored: []\n")
     with real_registry(tmp_path / "registry") as registry:
