@@ -109,12 +109,12 @@ class Resuming:
     # --- telling --------------------------------------------------------------------------------------------
 
     def outlook(self, repositories: Collection[str]) -> list[Outlook]:
-        """What `resume` would do; nothing is written. Raises what `resume` raises."""
+        """What `resume` would do; nothing is written. Raises RegistryError."""
         return [self._outlook(one) for one in self.waiting(repositories)]
 
     def _outlook(self, one: Unfinished | Damaged) -> Outlook:
-        if isinstance(one, Damaged):
-            raise damaged(one)
+        if isinstance(one, Damaged):  # what the registries hold is to be looked at: the rest is told as well
+            return Outlook(one.path, Reason(damaged(one).message, "interrupted"), ())
         tagging = Tagging(self._world.registry(), self._world.journal, one)
         held = tagging.read(self._signals.cancel)
         try:

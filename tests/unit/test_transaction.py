@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 
 from imgmake.errors import Interrupted, RegistryError, StateError
 from imgmake.model import State
+from imgmake.ports import Cancel
 from imgmake.state import FileJournal
 from tests.fake_images import Event, full_name
 from tests.unit.runs import Ran, Repo
@@ -399,6 +399,9 @@ def test_a_journal_that_cannot_be_read_stops_a_publication_and_says_what_it_was(
     )
     assert "imgmake --plan" in caught.value.hint
     assert (tags(repo), path.exists()) == (before, True)
+    with repo.session(read_only=True, dry_run=True, overrides=SECOND) as (session, _):
+        [found] = session.executor.unfinished(session.goals(["push"]))
+    assert (found.target, found.lines) == (str(path), ())
     [line, *_] = said(repo.run("app", overrides=SECOND))
     assert line.startswith(f"{path} tells of a publication that was cut off")
     path.unlink()
@@ -430,15 +433,18 @@ def test_a_dry_run_tells_what_would_be_finished_and_writes_nothing(repo: Repo) -
 # --- Ctrl-C ---------------------------------------------------------------------------------------------------
 
 
+def wait_for(stop: Cancel) -> bool:
+    """Whether the run was stopped: its main thread hears of a signal some time after it was sent."""
+    return stop.wait(20)
+
+
 def stopped(repo: Repo, when: str) -> Ran:
     """A run in which somebody presses Ctrl-C at this moment."""
     with repo.session(jobs=2, overrides=SECOND) as (session, reporter):
 
         def press() -> None:
             os.kill(os.getpid(), signal.SIGINT)
-            end = time.monotonic() + 20
-            while not session.run.signals.cancel.stopped and time.monotonic() < end:
-                time.sleep(0.001)
+            assert wait_for(session.run.signals.cancel)
 
         log(repo).then = at(when, press)
         with pytest.raises(Interrupted):
@@ -462,3 +468,28 @@ def test_a_stop_between_tags_lets_the_rest_be_set(repo: Repo) -> None:
     assert said(ran) == ["setting the last tags; Ctrl-C once more stops at once"]
     assert len({tags(repo)[name] for name in (A_TWO, A_LATEST, B_LATEST)}) == 1
     assert unfinished(repo) == []
+
+
+def test_a_second_stop_between_tags_leaves_the_rest_to_the_next_run(
+    repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = repo.registry.set_tag
+    with repo.session(jobs=2, overrides=SECOND) as (session, reporter):
+
+        def set_tag(reference: str, digest: str, *, before: str | None, cancel: Cancel) -> bool:
+            for stop in (session.run.signals.cancel, cancel) if reference == A_LATEST else ():
+                os.kill(os.getpid(), signal.SIGINT)
+                assert wait_for(stop)
+            if cancel.stopped:
+                raise Interrupted("stopped")
+            return real(reference, digest, before=before, cancel=cancel)
+
+        monkeypatch.setattr(repo.registry, "set_tag", set_tag)
+        with pytest.raises(Interrupted):
+            session.executor.build(session.goals(["push"]))
+        ran = Ran(session.executor.outcomes, reporter)
+    assert notes(ran)["push/a"] == "sent, 1 of 2 tagged: interrupted"
+    assert said(ran)[-1].startswith("1 of 3 tags are set; the next imgmake that publishes finishes or undoes this")
+    monkeypatch.undo()
+    repo.run("push", overrides=SECOND)
+    assert len({tags(repo)[name] for name in (A_TWO, A_LATEST, B_LATEST)}) == 1
