@@ -49,6 +49,12 @@ ImportBase = Callable[..., str]
 Docker = Callable[..., str]
 
 
+def pytest_configure() -> None:
+    """A shell's background job ignores Ctrl-C, and so would all that the tests start in order to interrupt it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "engine_host" in getattr(item, "fixturenames", ()):
