@@ -1,0 +1,260 @@
+"""The proof: for every target, what ``make -n`` and ``imgmake -n`` would run, command by command.
+
+Shell lines are compared by their words, docker's commands by their parsed arguments. A difference is never passed over:
+it is "better" for a reason that is told, or it is "different", with both texts.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from imgmake.errors import ImgmakeError
+from imgmake.migrate import docker
+from imgmake.migrate.expand import Uncovered
+from imgmake.migrate.migration import Migration
+from imgmake.migrate.model import Compared
+from imgmake.migrate.python import Part
+from imgmake.migrate.scratch import Make
+
+Planned = Callable[[str, Mapping[str, str]], Sequence[tuple[str, str]]]
+
+_ASSIGNED = re.compile(r"[A-Za-z_]\w*=")
+_TIMES = re.compile(r"\b\d{8}-\d{6}\b|\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|\b1[6-9]\d{8}\b|\b2\d{9}\b")
+_DIRTY = re.compile(r"<time>-[0-9a-f]{7,40}(-dirty)?")  # imgmake says when the tree is not the commit's
+_OVERRIDDEN = "imgmake-check"
+_OURS = frozenset({"label", "provenance", "progress", "iidfile", "load", "rm", "force-rm", "quiet"})
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command of a dry run, as it is compared."""
+
+    text: str
+    key: tuple[str, ...]
+    target: str = ""
+
+
+@dataclass
+class Checker:
+    """Compares a Makefile and a Pipefile in one scratch folder."""
+
+    make: Make
+    migration: Migration
+    planned: Planned
+
+    def every(self) -> tuple[Compared, ...]:
+        """Each target of the Makefile, and the first with each overridable variable overridden."""
+        targets = [name for name in self.migration.pipefile.targets]
+        found = [self.one(target, {}) for target in targets]
+        said = {left.target: left.why for left in self.migration.pipefile.left}
+        for name in self.migration.pipefile.overridable:
+            found += self._overridden(name, found, said)
+        return tuple(found)
+
+    def _overridden(self, name: str, before: Sequence[Compared], said: Mapping[str, str]) -> list[Compared]:
+        """The targets whose commands the variable changes, with another value of it."""
+        found = []
+        value = {name: _OVERRIDDEN}
+        for one in [each for each in before if each.verdict != "different" and "=" not in each.target][:40]:
+            if one.target in said or not self._mentions(one.target, name):
+                continue
+            compared = self.one(one.target, value)
+            if compared.verdict == "different":
+                found.append(Compared(f"{one.target} {name}={_OVERRIDDEN}", *_rest(compared)))
+        return found
+
+    def _mentions(self, target: str, name: str) -> bool:
+        code, out, _ = self.make.dry_run(target, {name: _OVERRIDDEN})
+        return code == 0 and _OVERRIDDEN in "\n".join(out)
+
+    def one(self, target: str, overrides: Mapping[str, str]) -> Compared:
+        """One target in both dry runs."""
+        code, out, complaint = self.make.dry_run(target, overrides)
+        left = next((each for each in self.migration.pipefile.left if each.target == target), None)
+        if left is not None:
+            return Compared(target, "different", (left.why,), tuple(filter(None, out)), said=True)
+        try:
+            ours = self._ours(self.planned(target, overrides))
+        except ImgmakeError as error:
+            if code:
+                return Compared(target, "same", (f"fails in both: {complaint}",))
+            return Compared(target, "different", (f"imgmake: {error.message}",), tuple(filter(None, out)))
+        if code:
+            why = f"make fails: {complaint}"
+            return Compared(target, "better" if ours else "same", (why,), imgmake=tuple(each.text for each in ours))
+        return self._compare(target, self._theirs(out), ours)
+
+    # --- commands -------------------------------------------------------------------------------------------
+
+    def _theirs(self, out: Sequence[str]) -> list[Command]:
+        text = "\n".join(out)
+        lines = re.split(r"(?<!\\)\n", text)
+        found = [re.sub(r"^: make\b", "make", line) for line in lines]
+        found = [line for line in found if line.strip() and not re.match(r"make(\[\d+\])?: ", line)]
+        found = [line for line in found if not line.lstrip().startswith("#")]
+        return [Command(line, self._key(line)) for line in found]
+
+    def _ours(self, planned: Sequence[tuple[str, str]]) -> list[Command]:
+        found = []
+        for target, line in planned:
+            for text in _commands(line):
+                found.append(Command(text, self._key(self._settled(text)), target))
+        return found
+
+    def _settled(self, text: str) -> str:
+        """make's answer for what it asks a shell while it expands, and we while it runs."""
+        for ours, answer in self.migration.values.settled.items():
+            text = text.replace(ours, answer)
+        return text
+
+    def _key(self, text: str) -> tuple[str, ...]:
+        text = text.replace(str(self.make.folder), "$PWD").replace("\\\n", " ")
+        text = re.sub(r"\$\(pwd\)|`pwd`|\$\{PWD\}", "$PWD", text)
+        text = _DIRTY.sub("<time>-<commit>", _TIMES.sub("<time>", text))
+        try:
+            words = shlex.split(text)
+        except ValueError:
+            return (text,)
+        return _docker_key(text, words) or tuple(words)
+
+    # --- comparing ------------------------------------------------------------------------------------------
+
+    def _compare(self, target: str, theirs: Sequence[Command], ours: Sequence[Command]) -> Compared:
+        texts = tuple(c.text for c in theirs), tuple(c.text for c in ours)
+        why: list[str] = []
+        rest, met = list(enumerate(ours)), list[int]()
+        for command in theirs:
+            pair = next(((at, each) for at, each in rest if _equal(command, each)), None)
+            if pair is None:
+                reason = _lacking(command, ours)
+                if not reason:
+                    return Compared(target, "different", ("make runs what imgmake does not",), *texts)
+                why.append(reason)
+                continue
+            why += _better(command, pair[1])
+            met.append(pair[0])
+            rest.remove(pair)
+        reasons = [self._extra(extra, target) for _, extra in rest]
+        if None in reasons:
+            return Compared(target, "different", ("imgmake runs what make does not",), *texts)
+        if not _in_order([ours[at].target for at in sorted(met)], [(at, ours[at].target) for at in met]):
+            return Compared(target, "different", ("the commands of a target come in another order",), *texts)
+        if met != sorted(met):
+            why.append("targets that do not need each other come in another order")
+        told = tuple(dict.fromkeys(filter(None, [*why, *reasons])))
+        return Compared(target, "better" if told else "same", told)
+
+    def _extra(self, command: Command, target: str) -> str | None:
+        """Why imgmake runs a command that make does not; None when there is no reason."""
+        if command.text.startswith("mkdir -p"):
+            return ""
+        if command.target and command.target != target and command.target not in self._closure(target):
+            return f"{command.target} comes first, since it is needed"
+        return None
+
+    def _closure(self, target: str) -> set[str]:
+        found: set[str] = set()
+        todo = [target]
+        while todo:
+            name = todo.pop()
+            if name not in found:
+                found.add(name)
+                made = self.migration.database.targets.get(name)
+                todo += [*made.prerequisites, *made.order_only] if made else []
+        return found
+
+
+def _in_order(targets: Sequence[str], met: Sequence[tuple[int, str]]) -> bool:
+    """Whether the commands of each target were met in their order."""
+    return all([at for at, name in met if name == one] == sorted(at for at, name in met if name == one) for one in targets)
+
+
+def _rest(compared: Compared) -> tuple[object, ...]:
+    return compared.verdict, compared.why, compared.make, compared.imgmake, compared.said
+
+
+def _commands(line: str) -> list[str]:
+    """A line of imgmake's dry run as the shell lines that it comes to, values put in for names."""
+    try:
+        words = shlex.split(line)
+    except ValueError:
+        return [line]
+    given: dict[str, str] = {}
+    while words and _ASSIGNED.match(words[0]):
+        name, _, value = words.pop(0).partition("=")
+        given[name] = value
+    if len(words) < 3 or words[1] != "-ec":
+        plain = line if not given or "DOCKER_BUILDKIT" not in given else line.partition(" ")[2]
+        return re.split(r"(?<!\\)\n", plain)
+    text = words[2]
+    for name, value in given.items():
+        text = re.sub(rf"\$\{{{name}\}}|\${name}\b", lambda match, value=value: value, text)  # type: ignore[misc]
+    return [each for each in re.split(r"(?<!\\)\n", text) if each.strip()]
+
+
+def _equal(theirs: Command, ours: Command) -> bool:
+    if theirs.key == ours.key:
+        return True
+    key = ours.key
+    if key[-2:] == ("||", "true"):
+        key = key[:-2]
+    if key[:2] == ("set", "+e;"):
+        key = key[2:]
+    if key[:1] == ("(",) and key[-1:] == (")",):
+        key = key[1:-1]
+    while key[:1] == ("set",) and any(word.endswith(";") for word in key):
+        key = key[next(i for i, word in enumerate(key) if word.endswith(";")) + 1 :]
+    return key == theirs.key
+
+
+def _better(theirs: Command, ours: Command) -> list[str]:
+    if theirs.key[:1] == ("docker build",):
+        return ["skips when up to date"]
+    if ours.text.startswith(("hadolint ", "container-structure-test ")):
+        return ["skips when it has passed on the same inputs"]
+    return []
+
+
+def _lacking(command: Command, ours: Sequence[Command]) -> str:
+    if command.key[:1] in (("echo",), ("printf",)) and ">" not in command.text:
+        return "imgmake itself says what it built" if any(c.key[:1] == ("docker build",) for c in ours) else ""
+    if command.key[:1] == ("docker tag",) and any(_tags(command, each) for each in ours):
+        return "the build sets all tags"
+    return ""
+
+
+def _tags(command: Command, build: Command) -> bool:
+    return build.key[:1] == ("docker build",) and f"tag={command.key[-1]}" in build.key
+
+
+def _docker_key(text: str, words: Sequence[str]) -> tuple[str, ...] | None:
+    """A docker command by its parsed arguments, in one order; None for any other."""
+    if not words or words[0] != "docker":
+        return None
+    try:
+        found = docker.docker(docker.words([Part(text)]))
+    except Uncovered:
+        return None
+    if found is None:
+        return None
+    verb = "build" if found.verb == "buildx build" else found.verb
+    flags = sorted(_flag(verb, name, docker.text_of(value)) for name, value in found.flags if not _ignored(verb, name))
+    rest = [docker.text_of(word) for word in found.rest]
+    return (f"docker {verb}", *dict.fromkeys(filter(None, flags)), "--", *(word.rstrip("/") or word for word in rest))
+
+
+def _ignored(verb: str, name: str) -> bool:
+    return verb == "build" and name in _OURS
+
+
+def _flag(verb: str, name: str, value: str) -> str:
+    if verb == "run" and name in ("interactive", "tty"):
+        return "tty"
+    if verb == "run" and name == "env" and value == "HOME=/tmp":
+        return ""
+    if verb == "build" and name == "file":
+        return f"file={value.removeprefix('./')}"
+    return f"{name}={value}"

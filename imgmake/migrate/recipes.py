@@ -1,0 +1,390 @@
+"""Recipe lines as commands of a Pipefile: what is certain becomes idiomatic, all else `sh` with its text unchanged."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from imgmake.migrate import docker
+from imgmake.migrate.docker import CALLER, HERE, Docker, Words
+from imgmake.migrate.expand import Uncovered, Use, pieces
+from imgmake.migrate.model import Cond, Line
+from imgmake.migrate.python import Part, Parts, expression, merged, quoted, shell_text, today
+from imgmake.migrate.values import Scope, Values
+from imgmake.variables import LATE
+
+_PREFIX = re.compile(r"^(?:[@+-]|[ \t])*")
+_OWN = re.compile(r"(?<!\\)\$\{?([A-Za-z_]\w*)")
+_BUILD_FLAGS = frozenset({"tag", "file", "target", "build-arg", "platform", "label", "pull", "rm", "progress", "network",
+                          "load", "quiet", "secret", "no-cache", "force-rm", "ssh", "build-context", "add-host",
+                          "shm-size", "ulimit", "memory", "cache-from"})  # fmt: skip
+_SILENT_FLAGS = frozenset({"rm", "force-rm", "load", "quiet", "progress"})  # imgmake builds so anyway
+_RUN_FLAGS = frozenset({"rm", "volume", "workdir", "env", "user", "network", "publish", "entrypoint", "tty", "interactive",
+                        "platform", "privileged", "init", "cap-add", "shm-size", "add-host"})  # fmt: skip
+
+
+class Mixed(Exception):
+    """A recipe that builds an image and does more: it stays a list of shell commands."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of a recipe: its Python source, what it is, and what a person should know of it."""
+
+    source: str
+    what: str  # sh, run, lint, test, tag, build, push, echo, choice
+    line: int
+    imports: frozenset[str] = frozenset()
+    needs: frozenset[str] = frozenset()  # Python names that it uses
+    build: Docker | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class Recipes:
+    """Translates recipes of one Makefile.
+
+    images: names of image rules by the expression of each of their tags, filled in by the writer.
+    """
+
+    values: Values
+    literal: bool = False
+    shell: str = "/bin/sh"
+    before: str = ""  # what .SHELLFLAGS ask of a shell, as its first command
+    whole: bool = False  # .ONESHELL
+    exports: bool = False  # EXPORTED goes to every shell
+    images: dict[str, str] = field(default_factory=dict)
+    _builds: bool = True
+
+    @contextmanager
+    def builds_as_text(self) -> Iterator[None]:
+        """While this lasts, a docker build is a command like any other."""
+        before, self._builds = self._builds, False
+        try:
+            yield
+        finally:
+            self._builds = before
+
+    def steps(self, recipe: Sequence[Line | Cond], scope: Scope) -> list[Step]:
+        """The commands of a recipe. Raises Uncovered with the place in its text."""
+        found: list[Step] = []
+        if self.whole and recipe and all(isinstance(each, Line) for each in recipe):
+            text = "\n".join(each.text for each in recipe if isinstance(each, Line))
+            return [self._line(Line(recipe[0].line, text), scope)]
+        for each in recipe:
+            found += self._choice(each, scope) if isinstance(each, Cond) else self._lines(each, scope)
+        return found
+
+    def _lines(self, line: Line, scope: Scope) -> Iterator[Step]:
+        """A line that is only a macro of several lines is as many lines."""
+        for text in self._macro(line.text):
+            stripped = _PREFIX.sub("", text)
+            if stripped and not stripped.startswith("#"):
+                yield self._line(Line(line.line, text), scope)
+
+    def _macro(self, text: str) -> list[str]:
+        whole = list(pieces(_PREFIX.sub("", text).strip()))
+        if len(whole) == 1 and isinstance(whole[0], Use):
+            name = whole[0].name
+            found = self.values.definitions.get(name, [])
+            if found and found[-1][0].op == "define":
+                prefix = (_PREFIX.match(text) or [""])[0]
+                return [prefix + each for each in re.split(r"(?<!\\)\n", found[-1][0].value)]
+        return [text]
+
+    def _choice(self, cond: Cond, scope: Scope) -> list[Step]:
+        """Lines that a condition guards."""
+        test = self.values.condition(cond)
+        then = self.steps(_recipe(cond.then), scope) if test is not False else []
+        other = self.steps(_recipe(cond.otherwise), scope) if test is not True else []
+        if isinstance(test, bool):
+            return then if test else other
+        both = [*then, *other]
+        source = f"{_listed(then)} if {test} else {_listed(other)}"
+        names = frozenset(re.findall(r"[A-Za-z_]\w*", re.sub(r"\"[^\"]*\"", "", test)))
+        return [
+            Step(
+                source,
+                "choice",
+                cond.line,
+                frozenset[str]().union(*(step.imports for step in both)),
+                names.union(*(step.needs for step in both)),
+                notes=tuple(note for step in both for note in step.notes),
+            )
+        ]
+
+    def _line(self, line: Line, scope: Scope) -> Step:
+        prefix = (_PREFIX.match(line.text) or [""])[0]
+        text = line.text[len(prefix) :]
+        if self.whole:
+            text = "\n".join(_PREFIX.sub("", each) if at == 0 else each for at, each in enumerate(text.split("\n")))
+        parts = self.values.parts(text, scope)
+        if not self.literal and "-" not in prefix and not self.before and not self.exports:
+            if (step := self._idiom(parts, line.line)) is not None:
+                return step
+        return self._sh(parts, line, ignored="-" in prefix)
+
+    # --- sh -------------------------------------------------------------------------------------------------
+
+    def _sh(self, parts: list[Part], line: Line, *, ignored: bool) -> Step:
+        self._guard(parts)
+        plain = today(parts)
+        notes = []
+        if ignored:
+            # A whole text in brackets: what is ignored is the end of the line, not of its last command.
+            simple = not re.search(r"[;&|\n]", plain)
+            parts = [*parts, Part(" || true")] if simple else [Part("( "), *parts, Part(" ) || true")]
+        if "$?" in plain or re.search(r"(^|[;\s])set \+e", plain):
+            parts = [Part("set +e; "), *parts]
+        elif re.search(r";|(?<!\\)\n", plain) and not self.whole:
+            notes.append("stops at the first command that fails (make's shell goes on after a `;`)")
+        if self.before:
+            parts = [Part(f"{self.before}; "), *parts]
+        body, given, spliced = shell_text(parts)
+        extra = [f"{key}={value}" for key, value in given.items()]
+        extra += [f"shell={quoted(self.shell)}"] if self.shell != "/bin/sh" else []
+        extra += ["**EXPORTED"] if self.exports else []
+        literal = f"{'f' * spliced}{_text(body)}"
+        needs = frozenset(part.name for part in parts if part.name)
+        what = "echo" if re.match(r"(echo|printf)\b[^|><;&]*$", plain.strip()) else "sh"
+        return Step(f"sh({', '.join([literal, *extra])})", what, line.line, frozenset({"sh"}), needs, notes=tuple(notes))
+
+    def _guard(self, parts: Parts) -> None:
+        """A name of the shell's own that imgmake would give a value to."""
+        text = "".join(part.text for part in parts if not part.name)
+        declared = {self.values.variable(n) for n in self.values.definitions if self.values.known(n).exported}
+        for name in _OWN.findall(text):
+            assigned = re.search(rf"(?:^|[;&|\s(]){name}=|\bfor {name}\b|\bread\b[^;|&]*\b{name}\b|\bexport {name}\b", text)
+            if name in declared | set(LATE) and not assigned and name not in self.values.database.variables:
+                raise Uncovered(f"$${name} is the shell's own there, and a variable of the Pipefile has that name")
+            if name in ("in", "out"):
+                raise Uncovered(f"$${name} is what imgmake calls the files of a rule")
+
+    # --- what has a word of its own ---------------------------------------------------------------------------
+
+    def _idiom(self, parts: Parts, line: int) -> Step | None:
+        try:
+            found = docker.words(self.values.inlined(parts))
+            return self._tool(found, line) or self._docker(found, line)
+        except Uncovered:
+            return None  # as it stands there, for a shell
+
+    def _tool(self, found: Words, line: int) -> Step | None:
+        if found.text(0) == "hadolint":
+            files = found.words[1:]
+            if files and not any(_starts(word, "-") for word in files):
+                return _step(f"lint({', '.join(map(expression, files))})", "lint", line, "lint", found.words)
+        if found.text(0) == "container-structure-test" and found.text(1) == "test":
+            return self._structure_test(found, line)
+        return None
+
+    def _structure_test(self, found: Words, line: int) -> Step | None:
+        image, configs = list[Parts](), list[Parts]()
+        rest = list(found.words[2:])
+        while rest:
+            word = rest.pop(0)
+            head = word[0].text if word and not word[0].name else ""
+            name, equals, value = head.lstrip("-").partition("=")
+            into = {"image": image, "i": image, "config": configs, "c": configs}.get(name)
+            if into is None or not head.startswith("-") or not (equals or rest):
+                return None
+            into.append(merged([Part(value), *word[1:]]) if equals else rest.pop(0))
+        if len(image) != 1 or not configs:
+            return None
+        source = f"structure_test({self._image(image[0])}, {', '.join(map(expression, configs))})"
+        return _step(source, "test", line, "structure_test", found.words)
+
+    def _image(self, word: Parts) -> str:
+        """The rule that makes an image, where it stands above; else its reference."""
+        source = expression(word)
+        return self.images.get(source, source)
+
+    def _docker(self, found: Words, line: int) -> Step | None:
+        command = docker.docker(found)
+        if command is None or found.text(0) == "podman":
+            return None
+        if command.verb in ("build", "buildx build"):
+            return self._build(command, found, line) if self._builds else None
+        if command.verb == "tag" and len(command.rest) == 2 and not command.flags:
+            source = f"tag({self._image(command.rest[0])}, {expression(command.rest[1])})"
+            return _step(source, "tag", line, "tag", found.words)
+        if command.verb == "run":
+            return self._run(command, found, line)
+        return None
+
+    def _build(self, command: Docker, found: Words, line: int) -> Step | None:
+        names = command.names()
+        if not names <= _BUILD_FLAGS or len(command.rest) != 1 or not command.all("tag"):
+            return None
+        if any(HERE in part.text for word in found.words for part in word if word is not command.rest[0]):
+            return None
+        context = docker.text_of(command.rest[0])
+        if "://" in context or context == "-" or context.startswith(("/", "git@", "..")):
+            return None
+        if command.verb == "buildx build" and "," in "".join(map(docker.text_of, command.all("platform"))):
+            return None
+        if {"no-cache", "secret", "ssh"} & names or any("=" not in docker.text_of(a) for a in command.all("build-arg")):
+            return None
+        return Step("", "build", line, frozenset({"image"}), _names(found.words), build=command)
+
+    def _run(self, command: Docker, found: Words, line: int) -> Step | None:
+        names = command.names()
+        if not names <= _RUN_FLAGS or "rm" not in names or not command.rest:
+            return None
+        mounts = [_mount(each) for each in command.all("volume")]
+        if any(each is None for each in mounts):
+            return None
+        users = command.all("user")
+        as_caller = any(CALLER in part.text for user in users for part in user)
+        written = any(each is not None and not each[1].endswith(':ro"') and not each[0].startswith('"volume:') for each in mounts)
+        if written and not users:
+            return None  # imgmake would run it as the caller, and make did as the image says
+        keywords = self._run_keywords(command, [each for each in mounts if each], as_caller=as_caller)
+        if as_caller and not written:
+            return None
+        words = [expression(word) for word in command.rest[1:]]
+        image = self._image(command.rest[0])
+        plain = all(re.fullmatch(r'"[^\s"\'\\{}]*"', word) for word in words)
+        given = quoted(" ".join(word[1:-1] for word in words)) if plain else f"[{', '.join(words)}]"
+        arguments = [image, *([given] if words else []), *keywords]
+        if any(HERE in part.text or CALLER in part.text for word in command.rest for part in word):
+            return None
+        return _step(f"run({', '.join(arguments)})", "run", line, "run", found.words)
+
+    def _run_keywords(self, command: Docker, mounts: Sequence[tuple[str, str]], *, as_caller: bool) -> Iterator[str]:
+        if mounts:
+            yield f"mounts={{{', '.join(f'{source}: {target}' for source, target in mounts)}}}"
+        here = next((target for source, target in mounts if source == '"."'), None)
+        for workdir in command.all("workdir"):
+            if expression(workdir) != here:
+                yield f"workdir={expression(workdir)}"
+        if not command.all("workdir") and here:
+            raise Uncovered("imgmake would start in the mounted folder, and docker in the image's own")
+        env = [docker.text_of(each).partition("=") for each in command.all("env")]
+        if any(not equals for _, equals, _ in env) or any(p.name for e in command.all("env") for p in e[:1]):
+            raise Uncovered("an -e that names a variable of the environment")
+        if env:
+            yield f"env={{{', '.join(_pair(each) for each in command.all('env'))}}}"
+        if command.all("user") and not as_caller:
+            yield f"user={expression(command.all('user')[-1])}"
+        for name in ("network", "entrypoint"):
+            for value in command.all(name):
+                yield f"{name}={expression(value)}"
+        if ports := command.all("publish"):
+            yield f"ports=[{', '.join(map(expression, ports))}]"
+        if command.names() & {"tty", "interactive"}:
+            yield "tty=True"
+        options = [(n, v) for n, v in command.flags if n in ("platform", "privileged", "init", "cap-add", "shm-size", "add-host")]
+        if options:
+            yield f"options=[{', '.join(expression([Part(f'--{n}'), *([Part('='), *v] if v else [])]) for n, v in options)}]"
+
+
+def _recipe(items: Sequence[object]) -> list[Line | Cond]:
+    return [each for each in items if isinstance(each, Line | Cond)]
+
+
+def _listed(steps: Sequence[Step]) -> str:
+    if len(steps) == 1 and steps[0].what not in ("build", "choice"):
+        return steps[0].source
+    if any(step.what == "build" for step in steps):
+        raise Mixed
+    return f"[{', '.join(step.source for step in steps)}]"
+
+
+def _step(source: str, what: str, line: int, imported: str, words: Sequence[Parts]) -> Step:
+    if HERE in source or CALLER in source:
+        raise Uncovered("it names the current folder or user")
+    return Step(source, what, line, frozenset({imported}), _names(words))
+
+
+def _names(words: Sequence[Parts]) -> frozenset[str]:
+    return frozenset(part.name for word in words for part in word if part.name)
+
+
+def _starts(word: Parts, text: str) -> bool:
+    return bool(word) and not word[0].name and word[0].text.startswith(text)
+
+
+def _mount(word: Parts) -> tuple[str, str] | None:
+    """A ``-v`` as a source and a target; None when it is not certain what it means."""
+    halves: list[list[Part]] = [[]]
+    for part in word:
+        if part.name:
+            halves[-1].append(part)
+            continue
+        first, *others = part.text.split(":")
+        halves[-1].append(Part(first))
+        halves += [[Part(other)] for other in others]
+    if len(halves) not in (2, 3) or (len(halves) == 3 and docker.text_of(halves[2]) != "ro"):
+        return None
+    source, target = merged(halves[0]), merged([*halves[1], *([Part(":ro")] if len(halves) == 3 else [])])
+    if not source or not target or any(part.name for part in source):
+        return None
+    text = "".join(part.text for part in source)
+    if text.startswith(HERE):
+        inner = text[1:].strip("/")
+        return quoted(inner or "."), expression(target)
+    if text.startswith(("/", "~", "$", ".")):
+        return (quoted(text), expression(target)) if text.startswith("/") else None
+    return quoted(f"volume:{text}"), expression(target)
+
+
+def _pair(word: Parts) -> str:
+    """``NAME=value`` as an entry of a dictionary."""
+    name, _, value = word[0].text.partition("=")
+    return f"{quoted(name)}: {expression(merged([Part(value), *word[1:]]))}"
+
+
+def _text(body: str) -> str:
+    """A shell text as a string literal; of several lines, between three quotes, which `sh` takes the margin off."""
+    if "\n" not in body:
+        return quoted(body)
+    if '"""' in body or body.endswith("\\"):
+        return quoted(body)
+    lines = "\n".join(f"    {line}" if line.strip() else line for line in body.split("\n"))
+    raw = "r" if "\\" in body else ""
+    return f'{raw}"""\n{lines}\n"""'
+
+
+def image_arguments(command: Docker, extra_tags: Sequence[Parts]) -> tuple[list[str], Mapping[str, str]]:
+    """The keywords of `image` for a build. Raises Uncovered."""
+    tags = [expression(tag) for tag in (*command.all("tag"), *extra_tags)]
+    found = [f"tags={tags[0] if len(tags) == 1 else '[' + ', '.join(tags) + ']'}"]
+    context = docker.text_of(command.rest[0]).rstrip("/") or "."
+    if context not in (".", HERE):
+        found.append(f"context={expression(command.rest[0])}")
+    for flag, keyword in (("file", "dockerfile"), ("target", "stage")):
+        for value in command.all(flag)[-1:]:
+            found.append(f"{keyword}={expression(value)}")
+    found += _build_args(command)
+    if labels := command.all("label"):
+        found.append(f"labels={{{', '.join(map(_pair, labels))}}}")
+    if platforms := command.all("platform"):
+        found.append(f"platforms={expression(platforms[-1])}")
+    if "pull" in command.names():
+        found.append("pull=True")
+    kept = {"network", "add-host", "shm-size", "ulimit", "memory", "cache-from", "build-context"}
+    options = [expression(merged([Part(f"--{n}="), *value])) for n, value in command.flags if n in kept]
+    found += [f"options=[{', '.join(options)}]"] if options else []
+    return found, {}
+
+
+def _build_args(command: Docker) -> list[str]:
+    """Arguments that imgmake passes by itself, since they are called like what they hold, need not be said."""
+    kept = []
+    for word in command.all("build-arg"):
+        name, _, value = word[0].text.partition("=") if word and not word[0].name else ("", "", "")
+        if not name:
+            raise Uncovered("the name of a build argument is a variable")
+        rest = merged([Part(value), *word[1:]])
+        if len(rest) == 1 and _same_name(rest[0].shell, name):
+            continue
+        kept.append(_pair(word))
+    return [f"build_args={{{', '.join(kept)}}}"] if kept else []
+
+
+def _same_name(given: str, argument: str) -> bool:
+    """Whether imgmake passes a value to an argument of this name unasked."""
+    return given == argument or {given, argument} == {"BUILD_DATE", "BUILD_TIME_RFC_3339"}

@@ -1,0 +1,528 @@
+"""What becomes of each variable: what may be overridden, what is known late, metadata, constants. make gives values.
+
+Starts nothing but make, through `Make`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from imgmake.migrate import metadata
+from imgmake.migrate.expand import (
+    Call,
+    Dollar,
+    Odd,
+    Text,
+    Uncovered,
+    Use,
+    arguments,
+    calls,
+    mentioned,
+    pieces,
+)
+from imgmake.migrate.model import Assign, Cond, Database, Rule, Statement
+from imgmake.migrate.python import Part, Parts, expression, identifier, merged, quoted, shell_text, today
+from imgmake.migrate.scratch import Make
+from imgmake.variables import LATE, NAME
+
+Scope = Mapping[str, Parts]
+
+AUTOMATIC = frozenset("@<^?*+|%")
+AMBIENT = frozenset({"HOME", "USER", "PATH", "LOGNAME", "TMPDIR"})  # a shell has them, whoever starts it
+_ASKING = frozenset({"shell", "wildcard", "eval", "file", "origin", "error", "realpath", "abspath", "info", "warning"})
+_UNKNOWN = frozenset({"MAKECMDGOALS", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", ".VARIABLES", ".FEATURES", ".RECIPEPREFIX"})
+
+
+@dataclass(frozen=True)
+class Known:
+    """One variable: its Python name and what it is.
+
+    kind: constant, variable (``var`` with a default), late (its default is a command), metadata, macro (its text
+          goes in where it is used) or odd (`why` tells why it cannot be translated).
+    """
+
+    name: str
+    python: str
+    kind: str
+    value: str = ""
+    needs: tuple[str, ...] = ()
+    late: bool = False
+    why: str = ""
+    exported: str = ""  # the name under which imgmake gives it to a shell
+
+
+class Values:
+    """Every variable of one Makefile, resolved on demand."""
+
+    def __init__(self, statements: Sequence[Statement], database: Database, make: Make) -> None:
+        self.database = database
+        self.make = make
+        self.definitions: dict[str, list[tuple[Assign, tuple[Cond, ...]]]] = {}
+        self._collect(statements, ())
+        names = sorted(n for n in {*self.definitions, *_used(statements)} if not re.search(r"[\s$(){}]", n))
+        self.today = dict(zip(names, make.values([f"$({name})" for name in names]), strict=True))
+        self.asked: dict[str, str] = {}
+        self.inputs: dict[str, None] = {}  # read, and set nowhere
+        self.settled_today: dict[str, str] = {}  # variables with make's value of today, each with why
+        self.settled: dict[str, str] = {}  # shell text of ours, and the make text that it stands for
+        self.taken_apart: set[str] = set()  # constants whose words went into commands
+        self._known: dict[str, Known] = {}
+        self._busy: list[str] = []
+
+    def _collect(self, statements: Iterable[object], around: tuple[Cond, ...]) -> None:
+        for each in statements:
+            if isinstance(each, Assign) and not each.target and each.op not in ("export", "unexport"):
+                self.definitions.setdefault(each.name, []).append((each, around))
+            elif isinstance(each, Cond):
+                self._collect((*each.then, *each.otherwise), (*around, each))
+
+    # --- one variable ---------------------------------------------------------------------------------------
+
+    def known(self, name: str) -> Known:
+        """What a variable is; found out once."""
+        if name in self._busy:
+            return Known(name, identifier(name), "odd", why=f"{name} is defined by itself")
+        if name not in self._known:
+            self._busy.append(name)
+            try:
+                self._known[name] = self._find(name)
+            except Uncovered as error:
+                self._known[name] = Known(name, identifier(name), "odd", self.today.get(name, ""), why=str(error))
+            finally:
+                self._busy.pop()
+        return self._known[name]
+
+    def _find(self, name: str) -> Known:
+        found = self._effective(name)
+        if not found:
+            return self._unset(name)
+        if meant := self._metadata_of(found):
+            return Known(name, meant, "metadata", self.today.get(name, ""), late=True, exported=meant)
+        if any(each.op == "define" for each, _ in found) or _is_macro(found[-1][0].value):
+            return Known(name, identifier(name), "macro", needs=tuple(mentioned(found[-1][0].value)))
+        if self.fixed(name):
+            return Known(name, self.python(name), "constant", self.today.get(name, ""))
+        self._in_order(name, found)
+        return self._joined(name, [self.definition(each, around) for each, around in found])
+
+    def fixed(self, name: str) -> str:
+        """Why a variable is written with make's value: nothing can change it, or no Pipefile could; else empty."""
+        found = self._effective(name)
+        for _, around in found:
+            for cond in around:
+                try:
+                    if not tests_itself(found[0][0], around):
+                        self.condition(cond)
+                except Uncovered as error:
+                    self.settled_today[name] = str(error)
+                    return str(error)
+        return "the same in every run" if len(found) > 1 and self._folds(found) else ""
+
+    def _effective(self, name: str) -> list[tuple[Assign, tuple[Cond, ...]]]:
+        """The definitions that count: those in a branch that is never taken do not."""
+        found = []
+        for each, around in self.definitions.get(name, []):
+            left = []
+            for cond, taken in _branches(each, around):
+                decided = self._decided(cond)
+                if decided is None:
+                    left.append(cond)
+                elif decided is not taken:
+                    break
+            else:
+                found.append((each, tuple(left)))
+        return found
+
+    def _decided(self, cond: Cond) -> bool | None:
+        try:
+            answer = self.condition(cond)
+        except Uncovered:
+            return None
+        return answer if isinstance(answer, bool) else None
+
+    def _in_order(self, name: str, found: Sequence[tuple[Assign, tuple[Cond, ...]]]) -> None:
+        """Python runs definitions one after the other; what make would do otherwise is not covered."""
+        first, around = found[0]
+        if len(found) == 1 or (not around and not any(each.op in ("?=", "!=") for each, _ in found[1:])):
+            return
+        if not _exclusive([each for _, each in found]):
+            raise Uncovered(f"{name} is set in several places, which depend on each other (line {first.line})")
+
+    def _joined(self, name: str, sources: Sequence[Source]) -> Known:
+        needs = tuple(dict.fromkeys(need for source in sources for need in source.needs))
+        late = any(source.late for source in sources) or any(self.known(need).late for need in needs)
+        declared = all(source.declares for source in sources)
+        kind = "late" if declared and late else "variable" if declared else "constant"
+        exported = self.variable(name) if declared else ""
+        return Known(name, self.python(name), kind, self.today.get(name, ""), needs, late, exported=exported)
+
+    # --- conditions -----------------------------------------------------------------------------------------
+
+    def condition(self, cond: Cond) -> str | bool:
+        """A condition in Python, or its answer where it is the same in every run. Raises Uncovered."""
+        negated = cond.test in ("ifneq", "ifndef")
+        if cond.test in ("ifdef", "ifndef"):
+            left, right = self.parts(f"$({cond.left})"), list[Part]()
+            negated = not negated
+        else:
+            left, right = self.parts(cond.left), self.parts(cond.right)
+        if any(part.late for part in (*left, *right)):
+            raise Uncovered("its condition depends on what is known late")
+        if not any(part.name for part in (*left, *right)):
+            return (today(left) == today(right)) is not negated
+        if not right and len(left) == 1:
+            return left[0].name if negated else f"not {left[0].name}"
+        return f"{expression(left)} {'!=' if negated else '=='} {expression(right)}"
+
+    def _folds(self, found: Sequence[tuple[Assign, tuple[Cond, ...]]]) -> bool:
+        """Several plain definitions in a row: what make has at the end is what every recipe sees."""
+        return all(
+            not around and each.op in ("=", ":=", "::=", "+=") and self.constant(each.value, besides=each.name)
+            for each, around in found
+        )
+
+    def _unset(self, name: str) -> Known:
+        if name in _UNKNOWN or name.startswith("."):
+            raise Uncovered(f"$({name}) is make's own")
+        known = self.database.variables.get(name)
+        if name in ("MAKE", "RM", "SHELL", "MAKEFILE_LIST", "MAKEFILE"):
+            return Known(name, "", "constant", {"MAKE": "make", "SHELL": "/bin/sh"}.get(name, self.today.get(name, "")))
+        if not NAME.fullmatch(name):
+            return Known(name, "", "constant", self.today.get(name, ""))  # make has nothing under such a name
+        self.inputs[name] = None
+        default = known.text if known is not None and known.origin == "default" else ""
+        return Known(name, self.python(name), "variable", self.today.get(name, "") or default,
+                     exported=self.variable(name))  # fmt: skip
+
+    def python(self, name: str) -> str:
+        return identifier(name)
+
+    def variable(self, name: str) -> str:
+        """The name for `var`: metadata's names are imgmake's own."""
+        return f"{name}_" if name in LATE or name in ("in", "out") else name
+
+    # --- definitions ----------------------------------------------------------------------------------------
+
+    def definition(self, each: Assign, around: tuple[Cond, ...]) -> Source:
+        """The Python source of one definition's right side. Raises Uncovered."""
+        if each.op == "!=":
+            return self._command(each, f"$(shell {each.value})")
+        if each.op == "?=" or tests_itself(each, around):
+            return self._declared(each)
+        if each.op == "+=":
+            parts = self.parts(each.value)
+            own = Part(name=self.python(each.name), value="")
+            return Source(expression([own, Part(" "), *parts]), self._needs(parts), late=any(p.late for p in parts))
+        if "shell" in calls(each.value):
+            return self._command(each, each.value)
+        return self._computed(each)
+
+    def _declared(self, each: Assign) -> Source:
+        self._may_be_declared(each.name)
+        name = quoted(self.variable(each.name))
+        if "shell" in calls(each.value):
+            return self._command(each, each.value)
+        inner = self._computed(each)
+        return Source(f"var({name}, {inner.text})", inner.needs, late=False, declares=True)
+
+    def _may_be_declared(self, name: str) -> None:
+        if not NAME.fullmatch(name):
+            raise Uncovered(f"{name} is no name for a variable of imgmake's")
+
+    def _command(self, each: Assign, text: str) -> Source:
+        """A variable whose default is a command: run once, when it is first needed."""
+        self._may_be_declared(each.name)
+        whole = list(pieces(text.strip()))
+        if len(whole) == 1 and isinstance(whole[0], Call):
+            parts = self._shell_parts(whole[0].arguments)
+        else:
+            parts = [Part('echo "'), *self._for_echo(text), Part('"')]
+        body, given, spliced = shell_text(parts)
+        extra = "".join(f", {key}={value}" for key, value in given.items())
+        source = f"var({quoted(self.variable(each.name))}, sh({'f' * spliced}{quoted(body)}{extra}))"
+        return Source(source, self._needs(parts), late=True, declares=True)
+
+    def _for_echo(self, text: str) -> list[Part]:
+        found: list[Part] = []
+        for piece in pieces(text):
+            if isinstance(piece, Text) and re.search(r'["\\`]', piece.text):
+                raise Uncovered("text with quotes beside a $(shell …)")
+            found += self._piece(piece, {})
+        return found
+
+    def _computed(self, each: Assign) -> Source:
+        text = each.value
+        if pattern := _wildcard(text):
+            return Source(f'" ".join(map(str, glob({self._listed(pattern)})))', ())
+        with_function = [piece for piece in pieces(text) if isinstance(piece, Call)]
+        if with_function and not self.constant(text):
+            return self._function(text, with_function)
+        parts = self.parts(text)
+        return Source(expression(parts), self._needs(parts), late=any(part.late for part in parts))
+
+    def _listed(self, pattern: str) -> str:
+        words = self.plain(pattern).split()
+        return quoted(words[0]) if len(words) == 1 else "[" + ", ".join(map(quoted, words)) + "]"
+
+    def _function(self, text: str, called: Sequence[Call]) -> Source:
+        """The few functions of texts that Python has as well; only where they are the whole value."""
+        if len(list(pieces(text.strip()))) != 1:
+            raise Uncovered(f"{called[0].raw} depends on what can be overridden")
+        given = [self.parts(each) for each in arguments(called[0].arguments)]
+        if any(part.late for parts in given for part in parts):
+            raise Uncovered(f"{called[0].raw} depends on what is known late")
+        needs = self._needs([part for parts in given for part in parts])
+        source = _in_python(called[0].function, [expression(parts) for parts in given])
+        if not source:
+            raise Uncovered(f"{called[0].raw} depends on what can be overridden")
+        return Source(source, needs)
+
+    def _needs(self, parts: Parts) -> tuple[str, ...]:
+        by_python = {self.python(name): name for name in (*self.definitions, *self.inputs)}
+        return tuple(dict.fromkeys(by_python[part.name] for part in parts if part.name in by_python))
+
+    # --- metadata -------------------------------------------------------------------------------------------
+
+    def _metadata_of(self, found: Sequence[tuple[Assign, tuple[Cond, ...]]]) -> str:
+        if len(found) > 1 or found[0][0].op not in ("=", ":=", "::=", "?=", "!="):
+            return ""
+        each = found[0][0]
+        text = f"$(shell {each.value})" if each.op == "!=" else each.value
+        meant = self.metadata_in(text)
+        # Under one of imgmake's own names every spelling of a time is that name.
+        return each.name if meant == "BUILD_DATE" and each.name == "BUILD_TIME_RFC_3339" else meant
+
+    def metadata_in(self, text: str) -> str:
+        """The metadata that a text stands for; empty when it is none."""
+        found = list(pieces(text.strip()))
+        if len(found) == 1 and isinstance(found[0], Use):
+            return self._metadata_named(found[0].name)
+        if len(found) == 1 and isinstance(found[0], Call) and found[0].function == "shell":
+            return metadata.of_command(found[0].arguments, self._is_epoch)
+        if len(found) == 3 and isinstance(found[1], Text) and found[1].text == "-":
+            time, short = found[0], found[2]
+            meant = self.metadata_in(getattr(time, "raw", ""))
+            return "BUILD_ID" if meant == "BUILD_TIME_UTC" and self._is_short(getattr(short, "raw", "")) else ""
+        return ""
+
+    def _metadata_named(self, name: str) -> str:
+        if name in self._busy or name not in self.definitions:
+            return ""
+        known = self.known(name)
+        return known.python if known.kind == "metadata" else ""
+
+    def _is_epoch(self, reference: str) -> bool:
+        return self.metadata_in(reference) == "BUILD_TIME_EPOCH"
+
+    def _is_short(self, reference: str) -> bool:
+        found = list(pieces(reference))
+        if len(found) == 1 and isinstance(found[0], Use):
+            return any(self._is_short(each.value) for each, _ in self.definitions.get(found[0].name, []))
+        plain = " ".join(found[0].arguments.split()) if found and isinstance(found[0], Call) else ""
+        return bool(metadata.SHORT.fullmatch(plain))
+
+    # --- texts ----------------------------------------------------------------------------------------------
+
+    def constant(self, text: str, besides: str = "") -> bool:
+        """Whether make's answer for a text is the same in every run that overrides nothing of a Pipefile."""
+        if _ASKING.intersection(calls(text)):
+            return False
+        for name in mentioned(text):
+            if name in AUTOMATIC or name == besides or re.fullmatch(r"\d", name):
+                continue
+            known = self.known(name) if not re.search(r"[\s$(){}]", name) else None
+            if known is None or known.kind == "macro":
+                each = self.definitions.get(name)
+                if not each or not all(self.constant(one.value, besides) for one, around in each if not around):
+                    return False
+            elif known.kind != "constant" or not all(self.constant(n) for n in (f"$({m})" for m in known.needs)):
+                return False
+        return True
+
+    def plain(self, text: str, scope: Scope = {}) -> str:
+        """A text that is the same in every run. Raises Uncovered."""
+        parts = self.parts(text, scope)
+        if any(part.name and not part.value for part in parts):
+            raise Uncovered(f"{text} is not known before something runs")
+        return today(parts)
+
+    def parts(self, text: str, scope: Scope = {}) -> list[Part]:
+        """The parts of a text, as what they are in the Pipefile. Raises Uncovered."""
+        return merged([part for piece in pieces(text) for part in self._piece(piece, scope)])
+
+    def inlined(self, parts: Parts) -> list[Part]:
+        """The parts with a constant of several words replaced by what it is written as, flags and all."""
+        found: list[Part] = []
+        for part in parts:
+            name = next((n for n in self.definitions if part.name and self.python(n) == part.name), "")
+            single = self._effective(name) if name and re.search(r"[\s'\"]", part.value) else []
+            if len(single) == 1 and not single[0][1] and single[0][0].op in ("=", ":=", "::="):
+                self.taken_apart.add(name)
+                found += self.inlined(self.parts(single[0][0].value))
+            else:
+                found.append(part)
+        return merged(found)
+
+    def _piece(self, piece: object, scope: Scope) -> list[Part]:
+        if isinstance(piece, Text):
+            return [Part(piece.text)]
+        if isinstance(piece, Dollar):
+            return [Part("$", dollar=True)]
+        if isinstance(piece, Use):
+            return self._use(piece, scope)
+        if isinstance(piece, Call):
+            return self._call(piece, scope)
+        assert isinstance(piece, Odd)
+        return self.folded(piece.raw, scope)
+
+    def _use(self, piece: Use, scope: Scope) -> list[Part]:
+        name = piece.name
+        if name in scope:
+            return list(scope[name])
+        if name in AUTOMATIC or re.fullmatch(r"[@<^?*+|%][DF]", name):
+            return self.folded(piece.raw, scope)
+        if re.fullmatch(r"\d+", name):
+            return []
+        if name in ("CURDIR", "PWD") and name not in self.definitions:
+            return [Part("$PWD", dollar=True)]
+        if name in AMBIENT and name not in self.definitions:
+            return [Part(f"${{{name}}}", dollar=True)]
+        return self._value(self.known(name), scope)
+
+    def _value(self, known: Known, scope: Scope) -> list[Part]:
+        if known.kind == "odd":
+            raise Uncovered(f"$({known.name}): {known.why}")
+        if known.kind == "macro":
+            return self.parts(self.definitions[known.name][-1][0].value, scope)
+        if not known.python:
+            return [Part(known.value)]
+        return [Part(name=known.python, shell=known.exported, late=known.late, value=known.value)]
+
+    def _call(self, piece: Call, scope: Scope) -> list[Part]:
+        if piece.function == "strip":
+            parts = self.parts(piece.arguments.strip(), scope)
+            if all(" " not in part.value for part in parts if part.name):
+                return parts
+        if meant := self.metadata_in(piece.raw):
+            return [Part(name=meant, shell=meant, late=True, value=self.ask(piece.raw, scope))]
+        if piece.function == "shell":
+            return self._substituted(piece, scope)
+        if piece.function == "call":
+            return self._called(piece, scope)
+        return self.folded(piece.raw, scope)
+
+    def _substituted(self, piece: Call, scope: Scope) -> list[Part]:
+        """``$(shell …)`` in a recipe is the shell's own ``$(…)``."""
+        parts = self._shell_parts(piece.arguments, scope)
+        if any(part.name and not part.shell for part in parts):
+            raise Uncovered(f"{piece.raw} in a recipe names what is no variable of imgmake's")
+        body = "".join(part.text or f"${{{part.shell}}}" for part in parts)
+        self.settled[f"$({body})"] = self.ask(piece.raw, scope)
+        return [Part(f"$({body})", dollar=True)]
+
+    def _shell_parts(self, command: str, scope: Scope = {}) -> list[Part]:
+        if re.match(r"\s*(make|docker)\b", command) and "$(MAKE)" in command:
+            raise Uncovered("a $(shell …) that runs make")
+        return self.parts(command.strip(), scope)
+
+    def _called(self, piece: Call, scope: Scope) -> list[Part]:
+        given = arguments(piece.arguments)
+        name = given[0].strip()
+        if name not in self.definitions:
+            raise Uncovered(f"{piece.raw} calls what is not defined here")
+        inner = {str(at): self.parts(each, scope) for at, each in enumerate(given[1:], start=1)}
+        body = self.definitions[name][-1][0].value
+        if "eval" in calls(body):
+            raise Uncovered(f"{piece.raw} changes variables")
+        return self.parts(body, {**scope, **inner, "0": [Part(name)]})
+
+    def folded(self, raw: str, scope: Scope) -> list[Part]:
+        """make's own answer, where it cannot differ from run to run. Raises Uncovered."""
+        used = {n for n in mentioned(raw)}
+        fixed = {n: today(parts) for n, parts in scope.items() if not any(p.name or p.dollar for p in parts)}
+        if not self.constant(raw) or any(n in scope and n not in fixed for n in used):
+            raise Uncovered(f"{raw} depends on what can be overridden, or on the world")
+        if missing := sorted(n for n in used if (n in AUTOMATIC or n[:1] in AUTOMATIC) and n[:1] not in fixed):
+            raise Uncovered(f"$({missing[0]}) is not known here")
+        return [Part(self.ask(raw, scope))]
+
+    def ask(self, raw: str, scope: Scope = {}) -> str:
+        """make's answer for an expression, the automatic variables bound as they are in its recipe."""
+        for name, parts in scope.items():
+            if any(n[:1] == name[:1] for n in mentioned(raw)):
+                raw = f"$(foreach {name},{today(parts)},{raw})" if " " not in today(parts) else raw
+        if raw not in self.asked:
+            self.asked[raw] = self.make.values([raw])[0]
+        return self.asked[raw]
+
+
+@dataclass(frozen=True)
+class Source:
+    """The right side of a definition in Python, and the variables that have to stand before it."""
+
+    text: str
+    needs: tuple[str, ...]
+    late: bool = False
+    declares: bool = False  # it is var(…)
+
+
+def _used(statements: Iterable[object]) -> Iterator[str]:
+    """Every variable that any text of a Makefile mentions."""
+    for each in statements:
+        if isinstance(each, Assign):
+            yield from mentioned(each.value)
+        elif isinstance(each, Cond):
+            yield from mentioned(each.left if each.test.startswith("ife") else f"$({each.left})")
+            yield from mentioned(each.right)
+            yield from _used((*each.then, *each.otherwise))
+        elif isinstance(each, Rule):
+            yield from mentioned(f"{each.targets} {each.prerequisites} {each.order_only}")
+            yield from _used(each.recipe)
+        elif hasattr(each, "text"):
+            yield from mentioned(each.text)
+
+
+def _is_macro(text: str) -> bool:
+    """Whether a value means something else at each place: it names automatic variables or parameters."""
+    return any(name in AUTOMATIC or re.fullmatch(r"[1-9]|[@<^?*+|%][DF]", name) for name in mentioned(text))
+
+
+def tests_itself(each: Assign, around: tuple[Cond, ...]) -> bool:
+    """``ifndef X``, or ``ifeq ($(X),)``, around the one definition of X: a default."""
+    if len(around) != 1 or each not in around[0].then:
+        return False
+    cond = around[0]
+    own = re.fullmatch(rf"\$[({{](?:strip \$[({{])?{re.escape(each.name)}[)}}]+", cond.left)
+    return (cond.test == "ifndef" and cond.left == each.name) or (cond.test == "ifeq" and bool(own) and not cond.right)
+
+
+def _exclusive(arounds: Sequence[tuple[Cond, ...]]) -> bool:
+    return all(arounds) and len({around[0] for around in arounds}) == 1
+
+
+def _branches(each: Assign, around: tuple[Cond, ...]) -> Iterator[tuple[Cond, bool]]:
+    """The conditions around a definition, each with whether the definition is in its first branch."""
+    inside: tuple[object, ...] = (*around[1:], each)
+    for cond, inner in zip(around, inside, strict=False):
+        yield cond, inner in cond.then
+
+
+def _wildcard(text: str) -> str:
+    found = list(pieces(text.strip()))
+    if len(found) == 1 and isinstance(found[0], Call) and found[0].function == "wildcard":
+        return found[0].arguments.strip()
+    return ""
+
+
+def _in_python(function: str, given: Sequence[str]) -> str:
+    if function == "subst" and len(given) == 3:
+        return f"{given[2]}.replace({given[0]}, {given[1]})"
+    if function == "strip":
+        return f'" ".join({given[0]}.split())'
+    if function == "if" and len(given) in (2, 3):
+        return f"{given[1]} if {given[0]} else {given[2] if len(given) == 3 else quoted('')}"
+    if function == "or":
+        return " or ".join(given)
+    return ""
