@@ -21,6 +21,7 @@ from imgmake.errors import CommandFailed, EngineError, ImgmakeError, RegistryErr
 from imgmake.migrate.check import Checker
 from imgmake.migrate.migration import Migration, migrate
 from imgmake.migrate.model import Compared
+from imgmake.migrate.report import report
 from imgmake.migrate.scratch import Make, copy
 from imgmake.pipefile.loader import NAME
 from imgmake.ports import Builder, Cancel, ContainerSpec, EngineInfo, Image, Output, Registry
@@ -29,6 +30,29 @@ from imgmake.state import open_state
 from imgmake.variables import ARCH
 
 MAKEFILES = ("GNUmakefile", "makefile", "Makefile")  # in make's own order
+
+
+def migrating(options: Options) -> tuple[str, int]:
+    """`--migrate` and `--check`: what is told, and the exit code: 1 when `--check` finds a difference."""
+    makefile = options.migrate or ""
+    if options.check:
+        found = check_makefile(options, makefile)
+        return _told(found), 1 if any(each.verdict == "different" for each in found.compared) else 0
+    found = migrate_makefile(options, makefile, literal=options.literal, write=not options.stdout)
+    return (found.migration.pipefile.text if options.stdout else _told(found)), 0
+
+
+def _told(found: Migrated) -> str:
+    pipefile = found.migration.pipefile
+    return report(
+        found.makefile,
+        found.written,
+        found.migration.findings,
+        pipefile.notes,
+        pipefile.left,
+        found.compared,
+        isolated=found.isolated,
+    )
 
 
 @dataclass(frozen=True)
@@ -43,25 +67,26 @@ class Migrated:
 
 
 def migrate_makefile(
-    options: Options, makefile: str = "", *, literal: bool = False, write: bool = True, check: bool = True
+    options: Options, makefile: str = "", *, literal: bool = False, write: bool = True
 ) -> Migrated:
     """Make a Pipefile of a Makefile. Raises UsageError where one stands already, MakeFailed.
 
     makefile: its path from the folder; empty: the one that make would take.
     write:    put the Pipefile beside it; else only tell.
-    check:    compare every target with make.
     """
     path = options.directory / (makefile or _found(options.directory))
     folder, pipefile = path.parent.resolve(), path.parent / NAME
     if not path.is_file():
         raise UsageError(f"there is no {path}", hint="name the Makefile: imgmake --migrate build/Makefile")
     if write and pipefile.exists():
-        raise UsageError(f"{pipefile} is there already: it is not overwritten", hint="--stdout shows what would be written")
+        raise UsageError(
+            f"{pipefile} is there already: it is not overwritten", hint="--stdout shows what would be written"
+        )
     with _scratch(folder, options) as scratch:
         shell = LocalShell()
         make = Make(scratch, path.name, shell, options.environ)
         migration = migrate(path.name, (scratch / path.name).read_text(errors="replace"), make, literal=literal)
-        compared = _compare(options, scratch, make, migration) if check else ()
+        compared = _compare(options, scratch, make, migration)
         if write:
             pipefile.write_text(migration.pipefile.text)
         return Migrated(path.name, migration, compared, make.isolated, str(pipefile) if write else "")
@@ -113,7 +138,9 @@ def lines(options: Options) -> list[tuple[str, str]]:
     with contextlib.ExitStack() as stack:
         hears = Silent()
         pipeline = load(options)
-        state = stack.enter_context(contextlib.closing(open_state(pipeline.root / FOLDER, read_only=True, say=hears.warning)))
+        state = stack.enter_context(
+            contextlib.closing(open_state(pipeline.root / FOLDER, read_only=True, say=hears.warning))
+        )
         engines = Engines(options.environ, None)
         around = world(options, pipeline.root, state, hears, engines, options.environ, stack)
         around = replace(around, engine=NoImages, builder=_builder, registry=NoTags)

@@ -23,7 +23,7 @@ Planned = Callable[[str, Mapping[str, str]], Sequence[tuple[str, str]]]
 
 _ASSIGNED = re.compile(r"[A-Za-z_]\w*=")
 _TIMES = re.compile(r"\b\d{8}-\d{6}\b|\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|\b1[6-9]\d{8}\b|\b2\d{9}\b")
-_DIRTY = re.compile(r"<time>-[0-9a-f]{7,40}(-dirty)?")  # imgmake says when the tree is not the commit's
+_DIRTY = re.compile(r"@time-[0-9a-f]{7,40}(-dirty)?")  # imgmake says when the tree is not the commit's
 _OVERRIDDEN = "imgmake-check"
 _OURS = frozenset({"label", "provenance", "progress", "iidfile", "load", "rm", "force-rm", "quiet"})
 
@@ -113,7 +113,7 @@ class Checker:
     def _key(self, text: str) -> tuple[str, ...]:
         text = text.replace(str(self.make.folder), "$PWD").replace("\\\n", " ")
         text = re.sub(r"\$\(pwd\)|`pwd`|\$\{PWD\}", "$PWD", text)
-        text = _DIRTY.sub("<time>-<commit>", _TIMES.sub("<time>", text))
+        text = _DIRTY.sub("@time-@commit", _TIMES.sub("@time", text))
         try:
             words = shlex.split(text)
         except ValueError:
@@ -169,7 +169,9 @@ class Checker:
 
 def _in_order(targets: Sequence[str], met: Sequence[tuple[int, str]]) -> bool:
     """Whether the commands of each target were met in their order."""
-    return all([at for at, name in met if name == one] == sorted(at for at, name in met if name == one) for one in targets)
+    return all(
+        [at for at, name in met if name == one] == sorted(at for at, name in met if name == one) for one in targets
+    )
 
 
 def _rest(compared: Compared) -> tuple[object, ...]:

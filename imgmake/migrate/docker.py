@@ -64,7 +64,11 @@ def words(parts: Parts, *, spread: bool = True) -> Words:
         found = shlex.split(plain)
     except ValueError as error:
         raise Uncovered(f"its quotes do not end: {error}") from None
-    if any(char in word for word in found for char in "*?~[") and spread and re.search(r"[*?\[~]", _without_quotes(plain)):
+    if (
+        any(char in word for word in found for char in "*?~[")
+        and spread
+        and re.search(r"[*?\[~]", _without_quotes(plain))
+    ):
         raise Uncovered("a shell would find files in it")
     split = [_parts(word, held) for word in found]
     if any(re.search(r"[\s'\"]", part.value) for part in held) or any(not text_of(word) for word in split if word):

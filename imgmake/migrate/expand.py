@@ -10,9 +10,47 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 FUNCTIONS = frozenset(
-    "abspath addprefix addsuffix and basename call dir error eval file filter filter-out findstring firstword flavor "
-    "foreach guile if info intcmp join lastword let notdir or origin patsubst realpath shell sort strip subst suffix "
-    "value warning wildcard word wordlist words".split()
+    [
+        "abspath",
+        "addprefix",
+        "addsuffix",
+        "and",
+        "basename",
+        "call",
+        "dir",
+        "error",
+        "eval",
+        "file",
+        "filter",
+        "filter-out",
+        "findstring",
+        "firstword",
+        "flavor",
+        "foreach",
+        "guile",
+        "if",
+        "info",
+        "intcmp",
+        "join",
+        "lastword",
+        "let",
+        "notdir",
+        "or",
+        "origin",
+        "patsubst",
+        "realpath",
+        "shell",
+        "sort",
+        "strip",
+        "subst",
+        "suffix",
+        "value",
+        "warning",
+        "wildcard",
+        "word",
+        "wordlist",
+        "words",
+    ]
 )
 
 

@@ -12,7 +12,7 @@ _STRING = re.compile(r'([rf]*)("""(?:.|\n)*?"""|"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\
 def call(source: str, indent: int = 0) -> list[str]:
     """A statement's lines; one that is too long is broken at the arguments of its call."""
     pad = " " * indent
-    first = source.split("\n")[0]
+    first = source.split("\n", maxsplit=1)[0]
     if "\n" not in source and len(pad + source) <= WIDTH:
         return [pad + source]
     if "\n" in source and not _STRING.search(source):

@@ -12,9 +12,44 @@ from imgmake.migrate.expand import Uncovered
 
 _PLAIN = re.compile(r"[\w@%+=:,./ -]*")
 TAKEN = frozenset(
-    "BUILD_DATE BUILD_ID BUILD_TIME_EPOCH BUILD_TIME_RFC_3339 BUILD_TIME_UTC FINGERPRINT PLATFORM SOURCE_DATE_EPOCH "
-    "ARCH VCS_BRANCH VCS_DESCRIBE VCS_REF VCS_TAG VCS_URL check default extract file glob image include lint phony "
-    "publish run sbom scan semver sh structure_test tag var str map dict list".split()
+    [
+        "BUILD_DATE",
+        "BUILD_ID",
+        "BUILD_TIME_EPOCH",
+        "BUILD_TIME_RFC_3339",
+        "BUILD_TIME_UTC",
+        "FINGERPRINT",
+        "PLATFORM",
+        "SOURCE_DATE_EPOCH",
+        "ARCH",
+        "VCS_BRANCH",
+        "VCS_DESCRIBE",
+        "VCS_REF",
+        "VCS_TAG",
+        "VCS_URL",
+        "check",
+        "default",
+        "extract",
+        "file",
+        "glob",
+        "image",
+        "include",
+        "lint",
+        "phony",
+        "publish",
+        "run",
+        "sbom",
+        "scan",
+        "semver",
+        "sh",
+        "structure_test",
+        "tag",
+        "var",
+        "str",
+        "map",
+        "dict",
+        "list",
+    ]
 )
 
 
@@ -126,7 +161,9 @@ def shell_text(parts: Parts) -> tuple[str, dict[str, str], bool]:
 
 def _as_f_string(text: str) -> str:
     halves = text.split("\0")
-    return "".join(f"{{{half}}}" if at % 2 else half.replace("{", "{{").replace("}", "}}") for at, half in enumerate(halves))
+    return "".join(
+        f"{{{half}}}" if at % 2 else half.replace("{", "{{").replace("}", "}}") for at, half in enumerate(halves)
+    )
 
 
 def _same_to_a_shell(part: Part, before: str, quote: str) -> bool:

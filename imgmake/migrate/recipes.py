@@ -149,14 +149,18 @@ class Recipes:
         literal = f"{'f' * spliced}{_text(body)}"
         needs = frozenset(part.name for part in parts if part.name)
         what = "echo" if re.match(r"(echo|printf)\b[^|><;&]*$", plain.strip()) else "sh"
-        return Step(f"sh({', '.join([literal, *extra])})", what, line.line, frozenset({"sh"}), needs, notes=tuple(notes))
+        return Step(
+            f"sh({', '.join([literal, *extra])})", what, line.line, frozenset({"sh"}), needs, notes=tuple(notes)
+        )
 
     def _guard(self, parts: Parts) -> None:
         """A name of the shell's own that imgmake would give a value to."""
         text = "".join(part.text for part in parts if not part.name)
         declared = {self.values.variable(n) for n in self.values.definitions if self.values.known(n).exported}
         for name in _OWN.findall(text):
-            assigned = re.search(rf"(?:^|[;&|\s(]){name}=|\bfor {name}\b|\bread\b[^;|&]*\b{name}\b|\bexport {name}\b", text)
+            assigned = re.search(
+                rf"(?:^|[;&|\s(]){name}=|\bfor {name}\b|\bread\b[^;|&]*\b{name}\b|\bexport {name}\b", text
+            )
             if name in declared | set(LATE) and not assigned and name not in self.values.database.variables:
                 raise Uncovered(f"$${name} is the shell's own there, and a variable of the Pipefile has that name")
             if name in ("in", "out"):
@@ -238,7 +242,9 @@ class Recipes:
             return None
         users = command.all("user")
         as_caller = any(CALLER in part.text for user in users for part in user)
-        written = any(each is not None and not each[1].endswith(':ro"') and not each[0].startswith('"volume:') for each in mounts)
+        written = any(
+            each is not None and not each[1].endswith(':ro"') and not each[0].startswith('"volume:') for each in mounts
+        )
         if written and not users:
             return None  # imgmake would run it as the caller, and make did as the image says
         keywords = self._run_keywords(command, [each for each in mounts if each], as_caller=as_caller)
@@ -276,7 +282,11 @@ class Recipes:
             yield f"ports=[{', '.join(map(expression, ports))}]"
         if command.names() & {"tty", "interactive"}:
             yield "tty=True"
-        options = [(n, v) for n, v in command.flags if n in ("platform", "privileged", "init", "cap-add", "shm-size", "add-host")]
+        options = [
+            (n, v)
+            for n, v in command.flags
+            if n in ("platform", "privileged", "init", "cap-add", "shm-size", "add-host")
+        ]
         if options:
             yield f"options=[{', '.join(expression([Part(f'--{n}'), *([Part('='), *v] if v else [])]) for n, v in options)}]"
 

@@ -12,7 +12,9 @@ from imgmake.migrate.values import Values
 
 _BUILD = re.compile(r"\bdocker\s+(?:image\s+|buildx\s+)?build\b")
 _PUSH = re.compile(r"\bdocker\s+(?:image\s+)?push\s+(\S+)")
-_TEST = re.compile(r"container-structure-test|\bdgoss\b|\bbats\b|\btrivy\b|\bgrype\b|\bpytest\b|docker\s+(?:container\s+)?run\b")
+_TEST = re.compile(
+    r"container-structure-test|\bdgoss\b|\bbats\b|\btrivy\b|\bgrype\b|\bpytest\b|docker\s+(?:container\s+)?run\b"
+)
 _SECRET = re.compile(r"\bdocker\s+login\b[^|;&\n]*\s(?:-p|--password)[\s=](?!-stdin)|--password=(?!stdin)")
 _IMAGE = re.compile(r"(?<![\w/.-])([\w$(){}./-]+:[\w$(){}.-]+)")
 
@@ -85,7 +87,11 @@ def _lines(recipe: Sequence[object]) -> Iterator[Line]:
 def _file_without_prerequisites(seen: Seen) -> Iterator[Finding]:
     for name, made in seen.database.targets.items():
         if name in seen.rules and made.recipe and not made.phony and ("." in name or "/" in name):
-            if not made.prerequisites and not name.startswith(".") and re.search(r"docker|mvn|go build|npm|\bcc\b|<", seen.text(name)):
+            if (
+                not made.prerequisites
+                and not name.startswith(".")
+                and re.search(r"docker|mvn|go build|npm|\bcc\b|<", seen.text(name))
+            ):
                 yield Finding(
                     seen.rules[name].line,
                     f"{name} has no prerequisites, and its recipe reads files",
@@ -95,7 +101,9 @@ def _file_without_prerequisites(seen: Seen) -> Iterator[Finding]:
 
 
 def _phony_images(seen: Seen) -> Iterator[Finding]:
-    names = [name for name in seen.rules if _BUILD.search(seen.text(name)) and not re.search(r"\btouch\b", seen.text(name))]
+    names = [
+        name for name in seen.rules if _BUILD.search(seen.text(name)) and not re.search(r"\btouch\b", seen.text(name))
+    ]
     if names:
         yield Finding(
             seen.rules[names[0]].line,
@@ -163,7 +171,9 @@ def _test_without_image(seen: Seen) -> Iterator[Finding]:
 def _missing_phony(seen: Seen) -> Iterator[Finding]:
     for name, rule in seen.rules.items():
         made = seen.database.targets.get(name, Made(name, ()))
-        action = not made.phony and re.fullmatch(r"[\w-]+", name) and not re.search(r"\$@|\btouch\b|-o\s", seen.text(name))
+        action = (
+            not made.phony and re.fullmatch(r"[\w-]+", name) and not re.search(r"\$@|\btouch\b|-o\s", seen.text(name))
+        )
         if action and (made.recipe or made.prerequisites):
             there = name in seen.here
             yield Finding(rule.line, f"{name} is not in .PHONY{', and a file of that name is here' if there else ''}",
@@ -213,7 +223,9 @@ def _cd(seen: Seen) -> Iterator[Finding]:
 
 
 def _without_shell(seen: Seen) -> Iterator[Finding]:
-    texts = [(line.line, line.text) for _, line in seen.commands] + [(each.line, each.value) for each, _ in seen.assigns]
+    texts = [(line.line, line.text) for _, line in seen.commands] + [
+        (each.line, each.value) for each, _ in seen.assigns
+    ]
     for line, text in texts:
         for match in re.finditer(r"(?<!\$)\$\((pwd|(?:date|docker|git|id|cat|uname|whoami|hostname)\b[^()]*)\)", text):
             if match[1] not in seen.values.definitions:
@@ -225,7 +237,9 @@ def _without_shell(seen: Seen) -> Iterator[Finding]:
 def _from_outside(seen: Seen) -> Iterator[Finding]:
     for name in seen.values.inputs:
         for _, line in seen.commands:
-            if re.search(rf"(?<![\"'\w$])\$[({{]{name}[)}}]", line.text) and not re.search(rf"[\"'][^\"']*\$[({{]{name}[)}}]", line.text):
+            if re.search(rf"(?<![\"'\w$])\$[({{]{name}[)}}]", line.text) and not re.search(
+                rf"[\"'][^\"']*\$[({{]{name}[)}}]", line.text
+            ):
                 yield Finding(line.line, f"$({name}) comes from outside, and stands unquoted in a command",
                               "its value is parsed as code: a `;` in it is a command",
                               f"${name} is a variable of the shell's, which is never parsed")  # fmt: skip

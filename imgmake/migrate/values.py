@@ -341,15 +341,19 @@ class Values:
                 return False
         return True
 
-    def plain(self, text: str, scope: Scope = {}) -> str:
+    def plain(self, text: str, scope: Scope = None) -> str:
         """A text that is the same in every run. Raises Uncovered."""
+        if scope is None:
+            scope = {}
         parts = self.parts(text, scope)
         if any(part.name and not part.value for part in parts):
             raise Uncovered(f"{text} is not known before something runs")
         return today(parts)
 
-    def parts(self, text: str, scope: Scope = {}) -> list[Part]:
+    def parts(self, text: str, scope: Scope = None) -> list[Part]:
         """The parts of a text, as what they are in the Pipefile. Raises Uncovered."""
+        if scope is None:
+            scope = {}
         return merged([part for piece in pieces(text) for part in self._piece(piece, scope)])
 
     def inlined(self, parts: Parts) -> list[Part]:
@@ -422,7 +426,9 @@ class Values:
         self.settled[f"$({body})"] = self.ask(piece.raw, scope)
         return [Part(f"$({body})", dollar=True)]
 
-    def _shell_parts(self, command: str, scope: Scope = {}) -> list[Part]:
+    def _shell_parts(self, command: str, scope: Scope = None) -> list[Part]:
+        if scope is None:
+            scope = {}
         if re.match(r"\s*(make|docker)\b", command) and "$(MAKE)" in command:
             raise Uncovered("a $(shell …) that runs make")
         return self.parts(command.strip(), scope)
@@ -448,8 +454,10 @@ class Values:
             raise Uncovered(f"$({missing[0]}) is not known here")
         return [Part(self.ask(raw, scope))]
 
-    def ask(self, raw: str, scope: Scope = {}) -> str:
+    def ask(self, raw: str, scope: Scope = None) -> str:
         """make's answer for an expression, the automatic variables bound as they are in its recipe."""
+        if scope is None:
+            scope = {}
         for name, parts in scope.items():
             if any(n[:1] == name[:1] for n in mentioned(raw)):
                 raw = f"$(foreach {name},{today(parts)},{raw})" if " " not in today(parts) else raw

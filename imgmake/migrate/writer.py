@@ -21,12 +21,28 @@ from imgmake.migrate.model import (
     Rule,
     Statement,
 )
-from imgmake.migrate.python import Part, Parts, identifier, quoted
+from imgmake.migrate.python import Part, Parts, quoted
 from imgmake.migrate.recipes import Recipes
 from imgmake.migrate.rules import Declared, Rules, names_in
 from imgmake.migrate.values import Values
 
-_WORDS = frozenset("check default file glob image lint phony publish run sh structure_test tag var".split())
+_WORDS = frozenset(
+    [
+        "check",
+        "default",
+        "file",
+        "glob",
+        "image",
+        "lint",
+        "phony",
+        "publish",
+        "run",
+        "sh",
+        "structure_test",
+        "tag",
+        "var",
+    ]
+)
 _QUIET = {".PHONY", ".DEFAULT_GOAL", ".SUFFIXES", ".DELETE_ON_ERROR", ".SILENT", ".ONESHELL", ".EXPORT_ALL_VARIABLES",
           ".INTERMEDIATE", ".SECONDARY", ".POSIX"}  # fmt: skip
 
@@ -118,7 +134,9 @@ class Writer:
         """What ``export`` gives to every recipe."""
         every = any(isinstance(s, Assign) and s.op == "export" and not s.name for s in self.statements)
         every |= any(isinstance(s, Rule) and s.targets == ".EXPORT_ALL_VARIABLES" for s in self.statements)
-        names = [n for s in self.statements if isinstance(s, Assign) and s.export and not s.target for n in s.name.split()]
+        names = [
+            n for s in self.statements if isinstance(s, Assign) and s.export and not s.target for n in s.name.split()
+        ]
         names += list(self.values.definitions) if every else []
         names = [n for n in dict.fromkeys(names) if re.fullmatch(r"[A-Za-z_]\w*", n) and n not in ("SHELL",)]
         plain = [n for n in names if self.values.known(n).kind in ("constant", "variable", "late", "metadata")]
@@ -157,7 +175,7 @@ class Writer:
         if known.kind in ("metadata", "macro") or not known.python:
             return
         if name not in self.values.definitions:
-            self.lines.append(f'{known.python} = var({quoted(known.exported)}, {quoted(self._unset(name))})')
+            self.lines.append(f"{known.python} = var({quoted(known.exported)}, {quoted(self._unset(name))})")
             return
         self._definitions(name)
 
@@ -181,7 +199,7 @@ class Writer:
         """The definitions one after the other, each under its conditions."""
         found = self.values._effective(name)
         if all(around for _, around in found) and not self._alone(found):
-            self.lines.append(f"{python} = var({quoted(self.values.variable(name))}, \"\")")
+            self.lines.append(f'{python} = var({quoted(self.values.variable(name))}, "")')
         before: tuple[Cond, ...] = ()
         for each, around in found:
             around = () if self._alone([(each, around)]) else around
@@ -344,7 +362,9 @@ class Writer:
         if each.todo:
             left = self.rules.left[-1] if self.rules.left else None
             text = " ".join((left.text if left else each.target).split())
-            self.lines.append(f"{pad}# {MARK} {self.values.make.makefile}:{left.line if left else each.line}: {text}"[:118])
+            self.lines.append(
+                f"{pad}# {MARK} {self.values.make.makefile}:{left.line if left else each.line}: {text}"[:118]
+            )
             self.lines.append(f"{pad}#   {each.todo}"[: layout.WIDTH])
         name = f"\x01{each.name} = " if each.name and not indent else ""
         self.lines += layout.call(f"{name}{each.source}", indent)
@@ -363,7 +383,7 @@ class Writer:
     def _unread(self) -> None:
         """Targets that make knows and no rule that was read makes: from ``eval``, or a file that is included."""
         for name, made in self.database.targets.items():
-            known = made.target_file and not name.startswith(".") and (made.file or made.phony and made.prerequisites)
+            known = made.target_file and not name.startswith(".") and (made.file or (made.phony and made.prerequisites))
             if known and name not in self.done and "%" not in name:
                 self.done.add(name)
                 rule = Rule(made.line, name, "")
@@ -374,8 +394,7 @@ class Writer:
                 self._write(found, 0)
 
 
-_LATE = frozenset("BUILD_ID BUILD_DATE VCS_REF VCS_URL VCS_BRANCH VCS_TAG VCS_DESCRIBE BUILD_TIME_EPOCH "
-                  "BUILD_TIME_RFC_3339 BUILD_TIME_UTC".split())  # fmt: skip
+_LATE = frozenset(["BUILD_ID", "BUILD_DATE", "VCS_REF", "VCS_URL", "VCS_BRANCH", "VCS_TAG", "VCS_DESCRIBE", "BUILD_TIME_EPOCH", "BUILD_TIME_RFC_3339", "BUILD_TIME_UTC"])  # fmt: skip
 
 
 def _through(name: str, file: str, writer: Writer) -> bool:  # noqa: ARG001 (one shape for both)
@@ -396,7 +415,9 @@ def _stem(pattern: str, name: str) -> str | None:
 
 def _has_rules(cond: Cond) -> bool:
     every = (*cond.then, *cond.otherwise)
-    return any(isinstance(each, Rule | Include | Other) or (isinstance(each, Cond) and _has_rules(each)) for each in every)
+    return any(
+        isinstance(each, Rule | Include | Other) or (isinstance(each, Cond) and _has_rules(each)) for each in every
+    )
 
 
 def _assigns(cond: Cond) -> Iterator[Assign]:
@@ -413,7 +434,9 @@ def _without(lines: list[str], python: str) -> list[str]:
     if len(starts) != 1:
         return lines
     end = starts[0] + 1
-    while end < len(lines) and lines[end - 1].endswith(("(", ",")) or (end < len(lines) and lines[end].startswith(")")):
+    while (end < len(lines) and lines[end - 1].endswith(("(", ","))) or (
+        end < len(lines) and lines[end].startswith(")")
+    ):
         end += 1
     rest = lines[: starts[0]] + lines[end:]
     return lines if python in names_in(["\n".join(rest)]) else rest

@@ -39,7 +39,7 @@ THOUGHT = {
     "versions",
 }
 DRIVE = {"executor"}
-EDGES = {"builders", "engine", "pipefile", "registry", "reporters", "shell", "sources", "state"}
+EDGES = {"builders", "engine", "migrate", "pipefile", "registry", "reporters", "shell", "sources", "state"}
 WIRING = {"app", "session", "wiring"}
 FACE = {"cli", "__main__"}
 FIRST = {"settled"}  # asked before anything else is imported: whatever it imported would be waited for on every run
