@@ -129,7 +129,7 @@ def _compare(options: Options, scratch: Path, make: Make, migration: Migration) 
     def planned(target: str, overrides: Mapping[str, str]) -> Sequence[tuple[str, str]]:
         return lines(replace(options, directory=scratch, file=None, overrides=overrides, goals=(target,), dry_run=True))
 
-    return Checker(make, migration, planned).every()
+    return Checker(make, migration, planned, options.environ).every()
 
 
 def lines(options: Options) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from imgmake.errors import ImgmakeError
 from imgmake.migrate import docker
@@ -34,6 +34,7 @@ class Command:
 
     text: str
     key: tuple[str, ...]
+    loose: tuple[str, ...] = ()
     target: str = ""
 
 
@@ -44,6 +45,7 @@ class Checker:
     make: Make
     migration: Migration
     planned: Planned
+    environ: Mapping[str, str]
 
     def every(self) -> tuple[Compared, ...]:
         """Each target of the Makefile, and the first with each overridable variable overridden."""
@@ -63,7 +65,7 @@ class Checker:
                 continue
             compared = self.one(one.target, value)
             if compared.verdict == "different":
-                found.append(Compared(f"{one.target} {name}={_OVERRIDDEN}", *_rest(compared)))
+                found.append(replace(compared, target=f"{one.target} {name}={_OVERRIDDEN}"))
         return found
 
     def _mentions(self, target: str, name: str) -> bool:
@@ -101,14 +103,15 @@ class Checker:
         found = []
         for target, line in planned:
             for text in _commands(line):
-                found.append(Command(text, self._key(self._settled(text)), target))
+                settled = self._settled(text)
+                found.append(Command(text, self._key(settled), self._key(_unwrapped(settled)), target))
         return found
 
     def _settled(self, text: str) -> str:
         """make's answer for what it asks a shell while it expands, and we while it runs."""
         for ours, answer in self.migration.values.settled.items():
             text = text.replace(ours, answer)
-        return text
+        return re.sub(r"\$\{(HOME|USER|PATH|LOGNAME|TMPDIR)\}", lambda match: self.environ.get(match[1], ""), text)
 
     def _key(self, text: str) -> tuple[str, ...]:
         text = text.replace(str(self.make.folder), "$PWD").replace("\\\n", " ")
@@ -127,7 +130,7 @@ class Checker:
         why: list[str] = []
         rest, met = list(enumerate(ours)), list[int]()
         for command in theirs:
-            pair = next(((at, each) for at, each in rest if _equal(command, each)), None)
+            pair = next(((at, each) for at, each in rest if _equal(command, each, theirs)), None)
             if pair is None:
                 reason = _lacking(command, ours)
                 if not reason:
@@ -174,10 +177,6 @@ def _in_order(targets: Sequence[str], met: Sequence[tuple[int, str]]) -> bool:
     )
 
 
-def _rest(compared: Compared) -> tuple[object, ...]:
-    return compared.verdict, compared.why, compared.make, compared.imgmake, compared.said
-
-
 def _commands(line: str) -> list[str]:
     """A line of imgmake's dry run as the shell lines that it comes to, values put in for names."""
     try:
@@ -193,23 +192,25 @@ def _commands(line: str) -> list[str]:
         return re.split(r"(?<!\\)\n", plain)
     text = words[2]
     for name, value in given.items():
-        text = re.sub(rf"\$\{{{name}\}}|\${name}\b", lambda match, value=value: value, text)  # type: ignore[misc]
+        text = re.sub(rf"\$\{{{name}\}}|\${name}\b", lambda _, value=value: value, text)  # type: ignore[misc]
     return [each for each in re.split(r"(?<!\\)\n", text) if each.strip()]
 
 
-def _equal(theirs: Command, ours: Command) -> bool:
-    if theirs.key == ours.key:
+def _equal(theirs: Command, ours: Command, all_theirs: Sequence[Command]) -> bool:
+    if theirs.key in (ours.key, ours.loose):
         return True
-    key = ours.key
-    if key[-2:] == ("||", "true"):
-        key = key[:-2]
-    if key[:2] == ("set", "+e;"):
-        key = key[2:]
-    if key[:1] == ("(",) and key[-1:] == (")",):
-        key = key[1:-1]
-    while key[:1] == ("set",) and any(word.endswith(";") for word in key):
-        key = key[next(i for i, word in enumerate(key) if word.endswith(";")) + 1 :]
-    return key == theirs.key
+    if theirs.key[:1] != ("docker build",) or ours.key[:1] != theirs.key[:1]:
+        return False
+    more = set(ours.key) - set(theirs.key)
+    tagged = {f"tag={each.key[-1]}" for each in all_theirs if each.key[:1] == ("docker tag",)}
+    return more <= tagged and set(theirs.key) <= set(ours.key)
+
+
+def _unwrapped(text: str) -> str:
+    """A text of ours without what stands for make's ``-`` prefix, and for what its shell has no ``-e``."""
+    text = re.sub(r"^(?:set [^;\n]*; )+", "", text)
+    text = re.sub(r" \|\| true$", "", text)
+    return text[2:-2] if text.startswith("( ") and text.endswith(" )") else text
 
 
 def _better(theirs: Command, ours: Command) -> list[str]:
@@ -245,6 +246,9 @@ def _docker_key(text: str, words: Sequence[str]) -> tuple[str, ...] | None:
     verb = "build" if found.verb == "buildx build" else found.verb
     flags = sorted(_flag(verb, name, docker.text_of(value)) for name, value in found.flags if not _ignored(verb, name))
     rest = [docker.text_of(word) for word in found.rest]
+    if verb == "build" and rest:
+        usual = f"file={rest[-1].rstrip('/')}/Dockerfile".replace("file=./", "file=")
+        flags = [flag for flag in flags if flag != usual]
     return (f"docker {verb}", *dict.fromkeys(filter(None, flags)), "--", *(word.rstrip("/") or word for word in rest))
 
 

@@ -13,6 +13,7 @@ from imgmake.migrate.model import Database, Made, Value
 _FROM = re.compile(r"^# (?P<origin>[a-z' -]+?)(?: under -e)?(?: \(from [`'](?P<file>[^']*)', line (?P<line>\d+)\))?$")
 _VARIABLE = re.compile(r"^(?P<name>[^\s:#=]+) (?P<op>:?=|::=) ?(?P<value>.*)$", re.DOTALL)
 _RECIPE = re.compile(r"^#  (?:recipe|commands) to execute(?: \(from [`'](.*)', line (\d+)\))?")
+_OWN = re.compile(r"^[^\t#].*?: ?(?:export |override )*([^\s:=?+]+) (?::|::|\?|\+)?= ")
 _SPECIFIC = re.compile(r"^# ([^\s:]+) (?::|\?|\+)?= ")
 
 
@@ -26,7 +27,7 @@ def parse(text: str) -> Database:
     return Database(targets, variables, goal.text if goal else "", patterns)
 
 
-def _section(lines: Sequence[str], title: str) -> list[str]:
+def _section(lines: list[str], title: str) -> list[str]:
     """From the last such title (what a Makefile prints comes before make's own) to the next one."""
     ends = ("# Variables", "# Pattern-specific", "# No pattern-specific", "# Directories", "# Implicit Rules", "# Files",
             "# files hash-table", "# VPATH")  # fmt: skip
@@ -82,13 +83,15 @@ def _files(lines: Sequence[str]) -> dict[str, Made]:
 
 
 def _add(found: dict[str, Made], block: list[str]) -> None:
-    head = next((line for line in block if not line.startswith(("#", "\t"))), None)
+    heads = [line for line in block if not line.startswith(("#", "\t"))]
+    head = next((line for line in heads if not _OWN.match(line)), None)
+    own = {match[1] for line in heads if (match := _OWN.match(line))}
     if head is None or ":" not in head:
         return
     name, _, rest = _split(head)
     normal, _, order = rest.lstrip(":").partition("|")
     about = next((match for line in block if (match := _RECIPE.match(line))), None)
-    specific = frozenset(match[1] for line in block if (match := _SPECIFIC.match(line)))
+    specific = frozenset({match[1] for line in block if (match := _SPECIFIC.match(line))} | own)
     found[name] = Made(
         name,
         tuple(normal.split()),
@@ -98,7 +101,7 @@ def _add(found: dict[str, Made], block: list[str]) -> None:
         (about and about[1]) or "",
         int((about and about[2]) or 0),
         "# Not a target:" not in block,
-        specific,
+        frozenset(name for name in specific if len(name) > 1 and name != ".SHELLSTATUS"),
     )
 
 

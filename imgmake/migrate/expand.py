@@ -165,6 +165,9 @@ def mentioned(text: str) -> Iterator[str]:
     for piece in pieces(text):
         if isinstance(piece, Use):
             yield piece.name
+        elif isinstance(piece, Call) and piece.function == "foreach":
+            own, _, rest = piece.arguments.partition(",")
+            yield from (name for name in mentioned(rest) if name != own.strip())
         elif isinstance(piece, Call):
             yield from mentioned(piece.arguments)
             if piece.function in ("call", "origin", "value", "flavor"):

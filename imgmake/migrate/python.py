@@ -154,6 +154,7 @@ def shell_text(parts: Parts) -> tuple[str, dict[str, str], bool]:
         else:
             spliced = True
             text += f"\0{part.name}\0"
+    text = re.sub(r"''(\"\$(?:\w+|\{\w+\})\")''", r"\1", text)
     if not spliced:
         return text, given, False
     return _as_f_string(text), given, True

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from imgmake.migrate import docker
 from imgmake.migrate.docker import CALLER, HERE, Docker, Words
-from imgmake.migrate.expand import Uncovered, Use, pieces
+from imgmake.migrate.expand import Call, Uncovered, Use, arguments, pieces
 from imgmake.migrate.model import Cond, Line
 from imgmake.migrate.python import Part, Parts, expression, merged, quoted, shell_text, today
 from imgmake.migrate.values import Scope, Values
@@ -23,6 +23,9 @@ _BUILD_FLAGS = frozenset({"tag", "file", "target", "build-arg", "platform", "lab
 _SILENT_FLAGS = frozenset({"rm", "force-rm", "load", "quiet", "progress"})  # imgmake builds so anyway
 _RUN_FLAGS = frozenset({"rm", "volume", "workdir", "env", "user", "network", "publish", "entrypoint", "tty", "interactive",
                         "platform", "privileged", "init", "cap-add", "shm-size", "add-host"})  # fmt: skip
+
+
+OWN = "own"  # marks text that this module itself put in: $in and $out
 
 
 class Mixed(Exception):
@@ -85,14 +88,20 @@ class Recipes:
                 yield self._line(Line(line.line, text), scope)
 
     def _macro(self, text: str) -> list[str]:
-        whole = list(pieces(_PREFIX.sub("", text).strip()))
-        if len(whole) == 1 and isinstance(whole[0], Use):
-            name = whole[0].name
-            found = self.values.definitions.get(name, [])
-            if found and found[-1][0].op == "define":
-                prefix = (_PREFIX.match(text) or [""])[0]
-                return [prefix + each for each in re.split(r"(?<!\\)\n", found[-1][0].value)]
-        return [text]
+        prefix = (_PREFIX.match(text) or [""])[0]
+        whole = list(pieces(text[len(prefix) :].strip()))
+        if len(whole) != 1 or not isinstance(whole[0], Use | Call):
+            return [text]
+        called = isinstance(whole[0], Call) and whole[0].function == "call"
+        given = arguments(whole[0].arguments) if isinstance(whole[0], Call) else [whole[0].name]
+        found = self.values.definitions.get(given[0].strip(), [])
+        if not found or found[-1][0].op != "define" or not (called or isinstance(whole[0], Use)):
+            return [text]
+        body = found[-1][0].value
+        for at in range(9, 0, -1):
+            value = given[at] if at < len(given) else ""
+            body = body.replace(f"$({at})", value).replace(f"${{{at}}}", value).replace(f"${at}", value)
+        return [prefix + each for each in re.split(r"(?<!\\)\n", body)]
 
     def _choice(self, cond: Cond, scope: Scope) -> list[Step]:
         """Lines that a condition guards."""
@@ -103,7 +112,7 @@ class Recipes:
             return then if test else other
         both = [*then, *other]
         source = f"{_listed(then)} if {test} else {_listed(other)}"
-        names = frozenset(re.findall(r"[A-Za-z_]\w*", re.sub(r"\"[^\"]*\"", "", test)))
+        names = frozenset(re.findall(r"[A-Za-z_]\w*", re.sub(r"\"[^\"]*\"", "", str(test))))
         return [
             Step(
                 source,
@@ -136,10 +145,8 @@ class Recipes:
             # A whole text in brackets: what is ignored is the end of the line, not of its last command.
             simple = not re.search(r"[;&|\n]", plain)
             parts = [*parts, Part(" || true")] if simple else [Part("( "), *parts, Part(" ) || true")]
-        if "$?" in plain or re.search(r"(^|[;\s])set \+e", plain):
+        if "$?" in plain or _goes_on(plain):
             parts = [Part("set +e; "), *parts]
-        elif re.search(r";|(?<!\\)\n", plain) and not self.whole:
-            notes.append("stops at the first command that fails (make's shell goes on after a `;`)")
         if self.before:
             parts = [Part(f"{self.before}; "), *parts]
         body, given, spliced = shell_text(parts)
@@ -155,7 +162,7 @@ class Recipes:
 
     def _guard(self, parts: Parts) -> None:
         """A name of the shell's own that imgmake would give a value to."""
-        text = "".join(part.text for part in parts if not part.name)
+        text = "".join(part.text for part in parts if not part.name and part.value != OWN)
         declared = {self.values.variable(n) for n in self.values.definitions if self.values.known(n).exported}
         for name in _OWN.findall(text):
             assigned = re.search(
@@ -289,6 +296,25 @@ class Recipes:
         ]
         if options:
             yield f"options=[{', '.join(expression([Part(f'--{n}'), *([Part('='), *v] if v else [])]) for n, v in options)}]"
+
+
+_HARMLESS = re.compile(r"(?:echo|printf|exit|export|set|cd|true|:|sleep|trap|shift|\w+=\S*$)(?=\W|$)|\w+=")
+
+
+def _goes_on(text: str) -> bool:
+    """Whether a command follows another after a ``;``, whatever became of that: make's shell has no ``-e``."""
+    plain = re.sub(r"'[^']*'|\"(?:[^\"\\]|\\.)*\"|\$\([^()]*\)", "x", text.replace("\\\n", " "))
+    stretches = [each.strip() for each in re.split(r";|\n", plain)]
+    pairs = zip(stretches, stretches[1:], strict=False)
+    return any(_plain(one) and not re.match(r"(?:then|do|else|elif|fi|done|esac|\}|\))", two) and two for one, two in pairs)
+
+
+def _plain(command: str) -> bool:
+    """A command that may fail, at the head of a stretch or behind a word of the shell's syntax."""
+    command = re.sub(r"^(?:(?:then|do|else|!)\s+)+", "", command)
+    return not re.match(r"(?:if|for|while|until|case|elif|fi|done|esac)\b", command) and not _HARMLESS.match(command) and (
+        "||" not in command
+    )
 
 
 def _recipe(items: Sequence[object]) -> list[Line | Cond]:

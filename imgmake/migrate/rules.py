@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from imgmake.migrate.docker import words
 from imgmake.migrate.expand import Uncovered, mentioned
 from imgmake.migrate.model import Cond, Database, Left, Line, Made, Rule
 from imgmake.migrate.python import Part, Parts, expression, identifier, quoted, today
-from imgmake.migrate.recipes import Mixed, Recipes, Step, image_arguments
+from imgmake.migrate.recipes import OWN, Mixed, Recipes, Step, image_arguments
 from imgmake.migrate.values import Values
 
 _WRITES = re.compile(r"\$@|\$\(@|>\s*\S|\btouch\b|-o\s")
@@ -45,7 +45,7 @@ class Rules:
 
     def declare(self, target: str, rule: Rule, stem: str = "", spelt: Parts = ()) -> Declared:
         """The declaration of one target. What cannot be translated becomes one that fails with that message."""
-        made = self.database.targets.get(target) or Made(target, ())
+        made = self._made(target, rule, stem)
         given = list(spelt) or [Part(target)]
         try:
             try:
@@ -56,11 +56,21 @@ class Rules:
         except Uncovered as error:
             return self._todo(target, rule, str(error), made)
 
+    def _made(self, target: str, rule: Rule, stem: str) -> Made:
+        """What make has of a target; of one that only a pattern makes, what the pattern says."""
+        made = self.database.targets.get(target) or Made(target, ())
+        if stem and not made.prerequisites:
+            words = tuple(word.replace("%", stem) for word in rule.prerequisites.split() if "$" not in word)
+            made = replace(made, prerequisites=words)
+        if not made.recipe and rule.recipe:
+            made = replace(made, recipe=tuple(each.text for each in rule.recipe if isinstance(each, Line)))
+        return made
+
     def _declare(self, target: str, rule: Rule, made: Made, stem: str, spelt: Parts) -> Declared:
         if rule.double:
             raise Uncovered("a double-colon rule")
-        if used := sorted(made.specific & self._mentions(rule)):
-            raise Uncovered(f"{used[0]} is set for this target")
+        if used := sorted(made.specific & self._mentioned_below(target)):
+            raise Uncovered(f"{used[0]} is set for this target, and for what it needs")
         prerequisites = self._prerequisites(rule, made, target, stem)
         scope = self._scope(target, made, stem, spelt)
         steps = self.recipes.steps(rule.recipe, scope)
@@ -69,6 +79,18 @@ class Rules:
         if kind == "image":
             return self._image(target, rule, prerequisites, after, steps)
         return self._plain(kind, target, rule, prerequisites, after, steps, spelt)
+
+    def _mentioned_below(self, target: str) -> set[str]:
+        """Every variable that the recipes of a target, and of all that it needs, mention."""
+        found, names, todo = set[str](), set[str](), [target]
+        while todo:
+            name = todo.pop()
+            if name not in names:
+                names.add(name)
+                made = self.database.targets.get(name, Made(name, ()))
+                found |= self._mentions(Rule(0, name, "", recipe=tuple(Line(0, text) for text in made.recipe)))
+                todo += [*made.prerequisites, *made.order_only]
+        return found
 
     def _mentions(self, rule: Rule) -> set[str]:
         def texts(recipe: Iterable[object]) -> Iterable[str]:
@@ -115,7 +137,7 @@ class Rules:
         """The automatic variables: in a file's recipe imgmake's own names for them."""
         every = made.prerequisites
         is_file = self._is_file(target, made)
-        found: dict[str, Parts] = {"@": [Part("$out", dollar=True)] if is_file else list(spelt)}
+        found: dict[str, Parts] = {"@": [Part("$out", dollar=True, value=OWN)] if is_file else list(spelt)}
         if every:
             found["<"] = [Part(every[0])]
             found["^"] = found["+"] = [Part(" ".join(dict.fromkeys(every)))]
@@ -129,10 +151,10 @@ class Rules:
         return not made.phony and bool(made.recipe) and ("." in target or "/" in target or self._writes(target, made))
 
     def _writes(self, target: str, made: Made) -> bool:
+        """Whether a recipe makes a file of its target's name, as far as its text tells."""
+        name = rf"(?:\$@|\$\(@\)|{re.escape(target)}(?![\w./-]))"
         text = "\n".join(made.recipe)
-        return bool(re.search(r"\$@|\$\(@[DF]?\)", text)) or bool(
-            re.search(rf"(?:-o\s*|>\s*|touch\s+){re.escape(target)}\b", text)
-        )
+        return bool(re.search(rf"(?:-o[ =]?\s*|>\s*|\btouch\s+|\b(?:cp|mv|ln|install)\b.*\s){name}", text))
 
     # --- kinds ----------------------------------------------------------------------------------------------
 

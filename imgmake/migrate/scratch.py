@@ -77,7 +77,10 @@ class Make:
         self.folder = folder
         self.makefile = makefile
         self._shell = shell
-        self._environ = {name: value for name, value in environ.items() if name not in _HARMLESS} | {"LC_ALL": "C"}
+        self._environ = {name: value for name, value in environ.items() if name not in _HARMLESS} | {
+            "LC_ALL": "C",
+            "PWD": str(folder),
+        }
         self._alone = self._unshared()
 
     @property
@@ -89,7 +92,8 @@ class Make:
         """What make says the Makefile means. Raises MakeFailed with its own words."""
         code, out, err = self._run(["-pnq", "-f", self.makefile])
         found = database.parse(out)
-        if not found.targets or code not in (0, 1, 2) or (code == 2 and not found.default and "***" in err):
+        stopped = code == 2 and "***" in err and not found.default and "No targets" not in err
+        if not found.targets or code not in (0, 1, 2) or stopped:
             raise MakeFailed(
                 f"make cannot read {self.makefile}: {_last(err) or f'it ended with {code}'}",
                 hint="run `make -n` in a clean checkout: what it needs there, --migrate needs, too",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from imgmake.migrate import metadata
 from imgmake.migrate.expand import (
@@ -29,6 +30,7 @@ from imgmake.variables import LATE, NAME
 
 Scope = Mapping[str, Parts]
 
+_NO_SCOPE: Scope = MappingProxyType({})
 AUTOMATIC = frozenset("@<^?*+|%")
 AMBIENT = frozenset({"HOME", "USER", "PATH", "LOGNAME", "TMPDIR"})  # a shell has them, whoever starts it
 _ASKING = frozenset({"shell", "wildcard", "eval", "file", "origin", "error", "realpath", "abspath", "info", "warning"})
@@ -63,6 +65,7 @@ class Values:
         self._collect(statements, ())
         names = sorted(n for n in {*self.definitions, *_used(statements)} if not re.search(r"[\s$(){}]", n))
         self.today = dict(zip(names, make.values([f"$({name})" for name in names]), strict=True))
+        self.today = {name: value.replace(" .imgmake-ask.mk", "") for name, value in self.today.items()}
         self.asked: dict[str, str] = {}
         self.inputs: dict[str, None] = {}  # read, and set nowhere
         self.settled_today: dict[str, str] = {}  # variables with make's value of today, each with why
@@ -95,12 +98,12 @@ class Values:
         return self._known[name]
 
     def _find(self, name: str) -> Known:
-        found = self._effective(name)
+        found = self.effective(name)
         if not found:
             return self._unset(name)
         if meant := self._metadata_of(found):
             return Known(name, meant, "metadata", self.today.get(name, ""), late=True, exported=meant)
-        if any(each.op == "define" for each, _ in found) or _is_macro(found[-1][0].value):
+        if any(each.op == "define" or _is_macro(each.value) for each, _ in found):
             return Known(name, identifier(name), "macro", needs=tuple(mentioned(found[-1][0].value)))
         if self.fixed(name):
             return Known(name, self.python(name), "constant", self.today.get(name, ""))
@@ -109,7 +112,7 @@ class Values:
 
     def fixed(self, name: str) -> str:
         """Why a variable is written with make's value: nothing can change it, or no Pipefile could; else empty."""
-        found = self._effective(name)
+        found = self.effective(name)
         for _, around in found:
             for cond in around:
                 try:
@@ -120,7 +123,7 @@ class Values:
                     return str(error)
         return "the same in every run" if len(found) > 1 and self._folds(found) else ""
 
-    def _effective(self, name: str) -> list[tuple[Assign, tuple[Cond, ...]]]:
+    def effective(self, name: str) -> list[tuple[Assign, tuple[Cond, ...]]]:
         """The definitions that count: those in a branch that is never taken do not."""
         found = []
         for each, around in self.definitions.get(name, []):
@@ -168,7 +171,7 @@ class Values:
             negated = not negated
         else:
             left, right = self.parts(cond.left), self.parts(cond.right)
-        if any(part.late for part in (*left, *right)):
+        if any(part.late or part.dollar for part in (*left, *right)):
             raise Uncovered("its condition depends on what is known late")
         if not any(part.name for part in (*left, *right)):
             return (today(left) == today(right)) is not negated
@@ -191,7 +194,8 @@ class Values:
             return Known(name, "", "constant", {"MAKE": "make", "SHELL": "/bin/sh"}.get(name, self.today.get(name, "")))
         if not NAME.fullmatch(name):
             return Known(name, "", "constant", self.today.get(name, ""))  # make has nothing under such a name
-        self.inputs[name] = None
+        if known is not None and known.origin in ("makefile", "override"):
+            raise Uncovered(f"it is set in {known.file or 'a file that is made'}, line {known.line}, which is not read")
         default = known.text if known is not None and known.origin == "default" else ""
         return Known(name, self.python(name), "variable", self.today.get(name, "") or default,
                      exported=self.variable(name))  # fmt: skip
@@ -341,19 +345,15 @@ class Values:
                 return False
         return True
 
-    def plain(self, text: str, scope: Scope = None) -> str:
+    def plain(self, text: str, scope: Scope = _NO_SCOPE) -> str:
         """A text that is the same in every run. Raises Uncovered."""
-        if scope is None:
-            scope = {}
         parts = self.parts(text, scope)
         if any(part.name and not part.value for part in parts):
             raise Uncovered(f"{text} is not known before something runs")
         return today(parts)
 
-    def parts(self, text: str, scope: Scope = None) -> list[Part]:
+    def parts(self, text: str, scope: Scope = _NO_SCOPE) -> list[Part]:
         """The parts of a text, as what they are in the Pipefile. Raises Uncovered."""
-        if scope is None:
-            scope = {}
         return merged([part for piece in pieces(text) for part in self._piece(piece, scope)])
 
     def inlined(self, parts: Parts) -> list[Part]:
@@ -361,7 +361,7 @@ class Values:
         found: list[Part] = []
         for part in parts:
             name = next((n for n in self.definitions if part.name and self.python(n) == part.name), "")
-            single = self._effective(name) if name and re.search(r"[\s'\"]", part.value) else []
+            single = self.effective(name) if name and re.search(r"[\s'\"]", part.value) else []
             if len(single) == 1 and not single[0][1] and single[0][0].op in ("=", ":=", "::="):
                 self.taken_apart.add(name)
                 found += self.inlined(self.parts(single[0][0].value))
@@ -402,6 +402,8 @@ class Values:
             return self.parts(self.definitions[known.name][-1][0].value, scope)
         if not known.python:
             return [Part(known.value)]
+        if known.name not in self.definitions:
+            self.inputs[known.name] = None
         return [Part(name=known.python, shell=known.exported, late=known.late, value=known.value)]
 
     def _call(self, piece: Call, scope: Scope) -> list[Part]:
@@ -426,9 +428,7 @@ class Values:
         self.settled[f"$({body})"] = self.ask(piece.raw, scope)
         return [Part(f"$({body})", dollar=True)]
 
-    def _shell_parts(self, command: str, scope: Scope = None) -> list[Part]:
-        if scope is None:
-            scope = {}
+    def _shell_parts(self, command: str, scope: Scope = _NO_SCOPE) -> list[Part]:
         if re.match(r"\s*(make|docker)\b", command) and "$(MAKE)" in command:
             raise Uncovered("a $(shell …) that runs make")
         return self.parts(command.strip(), scope)
@@ -454,15 +454,13 @@ class Values:
             raise Uncovered(f"$({missing[0]}) is not known here")
         return [Part(self.ask(raw, scope))]
 
-    def ask(self, raw: str, scope: Scope = None) -> str:
+    def ask(self, raw: str, scope: Scope = _NO_SCOPE) -> str:
         """make's answer for an expression, the automatic variables bound as they are in its recipe."""
-        if scope is None:
-            scope = {}
         for name, parts in scope.items():
             if any(n[:1] == name[:1] for n in mentioned(raw)):
                 raw = f"$(foreach {name},{today(parts)},{raw})" if " " not in today(parts) else raw
         if raw not in self.asked:
-            self.asked[raw] = self.make.values([raw])[0]
+            self.asked[raw] = self.make.values([raw])[0].replace(" .imgmake-ask.mk", "")
         return self.asked[raw]
 
 
@@ -492,8 +490,15 @@ def _used(statements: Iterable[object]) -> Iterator[str]:
             yield from mentioned(each.text)
 
 
+def calls_any(text: str) -> bool:
+    """Whether a text calls a function of make's."""
+    return next(calls(text), None) is not None
+
+
 def _is_macro(text: str) -> bool:
-    """Whether a value means something else at each place: it names automatic variables or parameters."""
+    """Whether a value means something else at each place: it names automatic variables or parameters, or a shell's."""
+    if any(isinstance(piece, Dollar) for piece in pieces(text)) and not calls_any(text):
+        return True
     return any(name in AUTOMATIC or re.fullmatch(r"[1-9]|[@<^?*+|%][DF]", name) for name in mentioned(text))
 
 

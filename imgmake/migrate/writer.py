@@ -24,7 +24,7 @@ from imgmake.migrate.model import (
 from imgmake.migrate.python import Part, Parts, quoted
 from imgmake.migrate.recipes import Recipes
 from imgmake.migrate.rules import Declared, Rules, names_in
-from imgmake.migrate.values import Values
+from imgmake.migrate.values import Values, tests_itself
 
 _WORDS = frozenset(
     [
@@ -82,7 +82,7 @@ class Writer:
         named = {each.name for each in self.declared if each.name and each.name in self.used}
         lines = self._used_only(list(self._named(named)))
         body = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
-        names = {name for name in names_in([body]) if name in _WORDS} & (self.imports | {"var", "glob", "sh"})
+        names = {name for name in names_in([_code(body)]) if name in _WORDS} & (self.imports | {"var", "glob", "sh"})
         names |= names_in([_code(body)]) & _LATE
         return "\n".join([*layout.imports(names), "", body, ""]).lstrip("\n")
 
@@ -197,30 +197,33 @@ class Writer:
 
     def _sequence(self, name: str, python: str) -> None:
         """The definitions one after the other, each under its conditions."""
-        found = self.values._effective(name)
-        if all(around for _, around in found) and not self._alone(found):
+        found = self.values.effective(name)
+        alone = len(found) == 1 and tests_itself(*found[0])
+        if alone:
+            self.lines += layout.call(f"{python} = {self.values.definition(*found[0]).text}")
+            return
+        if all(around for _, around in found) and not _exhaustive(found):
             self.lines.append(f'{python} = var({quoted(self.values.variable(name))}, "")')
         before: tuple[Cond, ...] = ()
         for each, around in found:
-            around = () if self._alone([(each, around)]) else around
-            source = self.values.definition(each, found[0][1] if self._alone(found) else around)
+            source = self.values.definition(each, around)
             self._under(each, around, before, f"{python} = {source.text}")
             before = around
 
-    def _alone(self, found: Sequence[tuple[Assign, tuple[Cond, ...]]]) -> bool:
-        from imgmake.migrate.values import tests_itself
-
-        return len(found) == 1 and tests_itself(*found[0])
-
     def _under(self, each: Assign, around: tuple[Cond, ...], before: tuple[Cond, ...], source: str) -> None:
-        indent = 0
+        """A definition under its conditions; the other branch of the one before is its ``else``."""
+        tests: list[tuple[int, str]] = []
         for at, cond in enumerate(around):
             inside: object = around[at + 1] if at + 1 < len(around) else each
-            test = self.values.condition(cond)
-            taken = inside in cond.then
-            self.lines.append(f"{' ' * indent}if {test if taken else _negated(str(test))}:")
-            indent += 4
-        self.lines += layout.call(source, indent)
+            test = str(self.values.condition(cond))
+            self._needed(names_in([test]))
+            last = at == len(around) - 1
+            other = last and before == around and inside not in cond.then
+            if before[: at + 1] != around[: at + 1] or last:
+                tests.append((at, "else" if other else f"if {test if inside in cond.then else _negated(test)}"))
+        for at, head in tests:
+            self.lines.append(f"{' ' * 4 * at}{head}:")
+        self.lines += layout.call(source, 4 * len(around))
 
     # --- conditions -----------------------------------------------------------------------------------------
 
@@ -265,11 +268,10 @@ class Writer:
     def _rule(self, rule: Rule, indent: int) -> None:
         if rule.targets.split()[:1] and rule.targets.split()[0] in _QUIET:
             return
-        if rule.targets.startswith("."):
-            word = rule.targets.split()[0]
-            if re.fullmatch(r"\.[A-Z_]+", word):
-                self._later(rule.line, f"{rule.targets}: {rule.prerequisites}", f"{word} has no equal", indent)
-                return
+        if re.fullmatch(r"\.[A-Z_]{4,}", rule.targets.split()[0]):
+            text = f"{rule.targets}: {rule.prerequisites}"
+            self._later(rule.line, text, f"{rule.targets.split()[0]} has no equal", indent)
+            return
         targets = self._targets(rule)
         if "%" in rule.targets or rule.pattern:
             self._family(rule, targets, indent)
@@ -339,11 +341,12 @@ class Writer:
     def _instances(self, pattern: str) -> list[str]:
         """The targets that the Makefile names and that only this pattern makes."""
         every = self.database.targets
-        asked = [p for made in every.values() for p in (*made.prerequisites, *made.order_only)]
+        asked: list[str] = [p for made in every.values() for p in (*made.prerequisites, *made.order_only)]
         phony = self.database.targets.get(".PHONY")
         names = dict.fromkeys([*asked, *(phony.prerequisites if phony else ())])
-        own = {name for name, made in every.items() if made.recipe and not _through(name, made.file, self)}
-        return [n for n in names if _stem(pattern, n) and n not in own and n not in self.rules.files]
+        own = {name for each in self.statements for name in _named_by(each)}
+        never = {name for name, made in every.items() if made.phony}  # make looks for no pattern for these
+        return [n for n in names if _stem(pattern, n) and n not in own | never and n not in self.rules.files]
 
     def _write_all(self, declared: Sequence[Declared], stems: Sequence[str], rule: Rule, indent: int) -> None:
         pad = " " * indent
@@ -383,7 +386,7 @@ class Writer:
     def _unread(self) -> None:
         """Targets that make knows and no rule that was read makes: from ``eval``, or a file that is included."""
         for name, made in self.database.targets.items():
-            known = made.target_file and not name.startswith(".") and (made.file or (made.phony and made.prerequisites))
+            known = made.target_file and not re.match(r"\.[A-Z_]{4,}|\.\w+(\.\w+)?$", name) and (made.file or (made.phony and made.prerequisites))
             if known and name not in self.done and "%" not in name:
                 self.done.add(name)
                 rule = Rule(made.line, name, "")
@@ -395,11 +398,6 @@ class Writer:
 
 
 _LATE = frozenset(["BUILD_ID", "BUILD_DATE", "VCS_REF", "VCS_URL", "VCS_BRANCH", "VCS_TAG", "VCS_DESCRIBE", "BUILD_TIME_EPOCH", "BUILD_TIME_RFC_3339", "BUILD_TIME_UTC"])  # fmt: skip
-
-
-def _through(name: str, file: str, writer: Writer) -> bool:  # noqa: ARG001 (one shape for both)
-    """Whether a target's recipe in the database is a pattern's: no explicit rule that was read names it."""
-    return not any(name in _named_by(each) for each in writer.statements)
 
 
 def _named_by(statement: object) -> list[str]:
@@ -440,6 +438,13 @@ def _without(lines: list[str], python: str) -> list[str]:
         end += 1
     rest = lines[: starts[0]] + lines[end:]
     return lines if python in names_in(["\n".join(rest)]) else rest
+
+
+def _exhaustive(found: Sequence[tuple[Assign, tuple[Cond, ...]]]) -> bool:
+    """Whether one condition sets a variable in both of its branches."""
+    cond = found[0][1][-1]
+    both = [each in cond.then for each, around in found if around == found[0][1]]
+    return len(found[0][1]) == 1 and True in both and False in both
 
 
 def _negated(test: str) -> str:
