@@ -66,9 +66,7 @@ class Migrated:
     written: str = ""  # where the Pipefile was written
 
 
-def migrate_makefile(
-    options: Options, makefile: str = "", *, literal: bool = False, write: bool = True
-) -> Migrated:
+def migrate_makefile(options: Options, makefile: str = "", *, literal: bool = False, write: bool = True) -> Migrated:
     """Make a Pipefile of a Makefile. Raises UsageError where one stands already, MakeFailed.
 
     makefile: its path from the folder; empty: the one that make would take.

@@ -34,7 +34,7 @@ class Command:
 
     text: str
     key: tuple[str, ...]
-    loose: tuple[str, ...] = ()
+    loose: tuple[tuple[str, ...], ...] = ()  # without what stands for a prefix or a flag of make's
     target: str = ""
 
 
@@ -78,6 +78,9 @@ class Checker:
         left = next((each for each in self.migration.pipefile.left if each.target == target), None)
         if left is not None:
             return Compared(target, "different", (left.why,), tuple(filter(None, out)), said=True)
+        said = sorted({each.target for each in self.migration.pipefile.left} & self._closure(target))
+        if said:
+            return Compared(target, "different", (f"needs {said[0]}, which is not translated",), said=True)
         try:
             ours = self._ours(self.planned(target, overrides))
         except ImgmakeError as error:
@@ -104,7 +107,7 @@ class Checker:
         for target, line in planned:
             for text in _commands(line):
                 settled = self._settled(text)
-                found.append(Command(text, self._key(settled), self._key(_unwrapped(settled)), target))
+                found.append(Command(text, self._key(settled), tuple(map(self._key, _unwrapped(settled))), target))
         return found
 
     def _settled(self, text: str) -> str:
@@ -130,25 +133,56 @@ class Checker:
         why: list[str] = []
         rest, met = list(enumerate(ours)), list[int]()
         for command in theirs:
-            pair = next(((at, each) for at, each in rest if _equal(command, each, theirs)), None)
-            if pair is None:
+            found = [(at, each, told) for at, each in rest if (told := self._equal(command, each, theirs)) is not None]
+            if not found:
                 reason = _lacking(command, ours)
                 if not reason:
                     return Compared(target, "different", ("make runs what imgmake does not",), *texts)
                 why.append(reason)
                 continue
-            why += _better(command, pair[1])
-            met.append(pair[0])
-            rest.remove(pair)
+            at, each, told = next((one for one in found if one[1].target == target), found[0])
+            why += [*_better(command, each), *told]
+            met.append(at)
+            rest.remove((at, each))
         reasons = [self._extra(extra, target) for _, extra in rest]
         if None in reasons:
             return Compared(target, "different", ("imgmake runs what make does not",), *texts)
-        if not _in_order([ours[at].target for at in sorted(met)], [(at, ours[at].target) for at in met]):
+        if not _in_order([(at, ours[at].target) for at in met]):
             return Compared(target, "different", ("the commands of a target come in another order",), *texts)
         if met != sorted(met):
             why.append("targets that do not need each other come in another order")
-        told = tuple(dict.fromkeys(filter(None, [*why, *reasons])))
-        return Compared(target, "better" if told else "same", told)
+        told = [each for each in (*why, *reasons) if each]
+        return Compared(target, "better" if told else "same", tuple(dict.fromkeys(told)))
+
+    def _equal(self, theirs: Command, ours: Command, every: Sequence[Command]) -> list[str] | None:
+        """Why two commands are equal, as far as that has to be told; None when they are not."""
+        if theirs.key == ours.key or theirs.key in ours.loose:
+            return []
+        if theirs.key[:1] != ("docker build",) or ours.key[:1] != theirs.key[:1]:
+            return None
+        tagged = {f"tag={each.key[-1]}" for each in every if each.key[:1] == ("docker tag",)}
+        more = set(ours.key) - set(theirs.key) - tagged
+        less = set(theirs.key) - set(ours.key)
+        return self._arguments(theirs, {*more}, {*less})
+
+    def _arguments(self, theirs: Command, more: set[str], less: set[str]) -> list[str] | None:
+        """Two builds that differ in build arguments alone: imgmake passes those that the Dockerfile declares."""
+        declared = self._declared(theirs)
+        names = {each.removeprefix("build-arg=").partition("=")[0] for each in more | less if "build-arg=" in each}
+        if declared is None or not all(each.startswith("build-arg=") for each in more | less):
+            return None
+        lost = {each.removeprefix("build-arg=").partition("=")[0] for each in less}
+        if lost & declared or not {each.removeprefix("build-arg=").partition("=")[0] for each in more} <= declared:
+            return None
+        return [f"build arguments are those that the Dockerfile declares ({', '.join(sorted(names))})"] if names else []
+
+    def _declared(self, build: Command) -> set[str] | None:
+        """The arguments that a build's Dockerfile declares; None when it is not there."""
+        given = next((each.removeprefix("file=") for each in build.key if each.startswith("file=")), "")
+        path = self.make.folder / (given or f"{build.key[-1]}/Dockerfile")
+        if not path.is_file():
+            return None
+        return set(re.findall(r"^\s*ARG\s+(\w+)", path.read_text(errors="replace"), re.MULTILINE | re.IGNORECASE))
 
     def _extra(self, command: Command, target: str) -> str | None:
         """Why imgmake runs a command that make does not; None when there is no reason."""
@@ -170,11 +204,12 @@ class Checker:
         return found
 
 
-def _in_order(targets: Sequence[str], met: Sequence[tuple[int, str]]) -> bool:
+def _in_order(met: Sequence[tuple[int, str]]) -> bool:
     """Whether the commands of each target were met in their order."""
-    return all(
-        [at for at, name in met if name == one] == sorted(at for at, name in met if name == one) for one in targets
-    )
+    by_target: dict[str, list[int]] = {}
+    for at, target in met:
+        by_target.setdefault(target, []).append(at)
+    return all(found == sorted(found) for found in by_target.values())
 
 
 def _commands(line: str) -> list[str]:
@@ -196,21 +231,16 @@ def _commands(line: str) -> list[str]:
     return [each for each in re.split(r"(?<!\\)\n", text) if each.strip()]
 
 
-def _equal(theirs: Command, ours: Command, all_theirs: Sequence[Command]) -> bool:
-    if theirs.key in (ours.key, ours.loose):
-        return True
-    if theirs.key[:1] != ("docker build",) or ours.key[:1] != theirs.key[:1]:
-        return False
-    more = set(ours.key) - set(theirs.key)
-    tagged = {f"tag={each.key[-1]}" for each in all_theirs if each.key[:1] == ("docker tag",)}
-    return more <= tagged and set(theirs.key) <= set(ours.key)
-
-
-def _unwrapped(text: str) -> str:
-    """A text of ours without what stands for make's ``-`` prefix, and for what its shell has no ``-e``."""
-    text = re.sub(r"^(?:set [^;\n]*; )+", "", text)
-    text = re.sub(r" \|\| true$", "", text)
-    return text[2:-2] if text.startswith("( ") and text.endswith(" )") else text
+def _unwrapped(text: str) -> list[str]:
+    """A text of ours without what stands for make's ``-`` prefix, its .SHELLFLAGS, or that its shell has no ``-e``."""
+    found = [text]
+    while match := re.match(r"set [^;\n]*; ", found[-1]):
+        found.append(found[-1][match.end() :])
+    for each in list(found):
+        if each.endswith(" || true"):
+            bare = each.removesuffix(" || true")
+            found.append(bare[2:-2] if bare.startswith("( ") and bare.endswith(" )") else bare)
+    return found[1:]
 
 
 def _better(theirs: Command, ours: Command) -> list[str]:
@@ -224,6 +254,8 @@ def _better(theirs: Command, ours: Command) -> list[str]:
 def _lacking(command: Command, ours: Sequence[Command]) -> str:
     if command.key[:1] in (("echo",), ("printf",)) and ">" not in command.text:
         return "imgmake itself says what it built" if any(c.key[:1] == ("docker build",) for c in ours) else ""
+    if command.key[:1] == ("touch",):
+        return "no stamp is needed" if any(c.key[:1] == ("docker build",) for c in ours) else ""
     if command.key[:1] == ("docker tag",) and any(_tags(command, each) for each in ours):
         return "the build sets all tags"
     return ""

@@ -1,6 +1,6 @@
 """Parses what ``make -pnq`` prints: make's own answer to what a Makefile means. Starts nothing.
 
-The format is that of GNU make 3.81 to 4.4 (https://www.gnu.org/software/make/manual/html_node/Options-Summary.html, -p).
+The format is that of GNU make 3.81 to 4.4: https://www.gnu.org/software/make/manual/html_node/Options-Summary.html
 """
 
 from __future__ import annotations

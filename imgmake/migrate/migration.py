@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,23 +33,19 @@ def migrate(makefile: str, text: str, make: Make, *, literal: bool) -> Migration
     database = make.database()
     statements = reader.read(text)
     values = Values(statements, database, make)
-    recipes = Recipes(values, literal=literal, **_shell(statements, database))
-    here = frozenset(os.listdir(make.folder))
+    shell, before, whole = _shell(statements, database)
+    recipes = Recipes(values, literal, shell, before, whole)
+    here = frozenset(path.name for path in make.folder.iterdir())
     rules = Rules(values, recipes, database, here)
     pipefile = Writer(statements, database, values, rules, recipes).write()
     return Migration(makefile, statements, database, values, pipefile, review(statements, database, values, here))
 
 
-def _shell(statements: Sequence[Statement], database: Database) -> dict[str, object]:
-    """SHELL and .SHELLFLAGS as an interpreter and its first command; .ONESHELL."""
-    shell, flags = database.variables.get("SHELL"), database.variables.get(".SHELLFLAGS")
-    found: dict[str, object] = {}
-    if shell is not None and shell.text not in ("/bin/sh", "sh"):
-        found["shell"] = shell.text.removeprefix("/usr/bin/env ")
-    asked = re.sub(r"-c\b|(?<=-)([a-z]*)c([a-z]*)", r"\1\2", flags.text).strip() if flags is not None else ""
+def _shell(statements: Sequence[Statement], database: Database) -> tuple[str, str, bool]:
+    """SHELL, .SHELLFLAGS as a first command, and whether .ONESHELL."""
+    given, flags = database.variables.get("SHELL"), database.variables.get(".SHELLFLAGS")
+    shell = given.text.removeprefix("/usr/bin/env ") if given is not None else "/bin/sh"
+    asked = re.sub(r"(?<=-)([a-z]*)c([a-z]*)", r"\1\2", flags.text) if flags is not None else ""
     asked = re.sub(r"(^|\s)-(?=\s|$)", " ", asked).strip()
-    if asked and asked not in ("-e", "-"):
-        found["before"] = f"set {asked}"
-    if any(isinstance(each, Rule) and each.targets.split()[:1] == [".ONESHELL"] for each in statements):
-        found["whole"] = True
-    return found
+    whole = any(isinstance(each, Rule) and each.targets.split()[:1] == [".ONESHELL"] for each in statements)
+    return "/bin/sh" if shell == "sh" else shell, f"set {asked}" if asked not in ("", "-e") else "", whole

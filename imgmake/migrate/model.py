@@ -1,4 +1,4 @@
-"""The words of a migration: what stands in a Makefile, what make says of it, what is said to the user. Decides nothing."""
+"""The words of a migration: what stands in a Makefile, what make says of it, what is told."""
 
 from __future__ import annotations
 

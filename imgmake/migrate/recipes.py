@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -140,7 +141,7 @@ class Recipes:
     def _sh(self, parts: list[Part], line: Line, *, ignored: bool) -> Step:
         self._guard(parts)
         plain = today(parts)
-        notes = []
+        notes: list[str] = []
         if ignored:
             # A whole text in brackets: what is ignored is the end of the line, not of its last command.
             simple = not re.search(r"[;&|\n]", plain)
@@ -242,7 +243,7 @@ class Recipes:
 
     def _run(self, command: Docker, found: Words, line: int) -> Step | None:
         names = command.names()
-        if not names <= _RUN_FLAGS or "rm" not in names or not command.rest:
+        if not names <= _RUN_FLAGS or "rm" not in names or not command.rest or ("interactive" in names and "tty" not in names):
             return None
         mounts = [_mount(each) for each in command.all("volume")]
         if any(each is None for each in mounts):
@@ -305,15 +306,19 @@ def _goes_on(text: str) -> bool:
     """Whether a command follows another after a ``;``, whatever became of that: make's shell has no ``-e``."""
     plain = re.sub(r"'[^']*'|\"(?:[^\"\\]|\\.)*\"|\$\([^()]*\)", "x", text.replace("\\\n", " "))
     stretches = [each.strip() for each in re.split(r";|\n", plain)]
-    pairs = zip(stretches, stretches[1:], strict=False)
-    return any(_plain(one) and not re.match(r"(?:then|do|else|elif|fi|done|esac|\}|\))", two) and two for one, two in pairs)
+    pairs = itertools.pairwise(stretches)
+    return any(
+        _plain(one) and not re.match(r"(?:then|do|else|elif|fi|done|esac|\}|\))", two) and two for one, two in pairs
+    )
 
 
 def _plain(command: str) -> bool:
     """A command that may fail, at the head of a stretch or behind a word of the shell's syntax."""
     command = re.sub(r"^(?:(?:then|do|else|!)\s+)+", "", command)
-    return not re.match(r"(?:if|for|while|until|case|elif|fi|done|esac)\b", command) and not _HARMLESS.match(command) and (
-        "||" not in command
+    return (
+        not re.match(r"(?:if|for|while|until|case|elif|fi|done|esac)\b", command)
+        and not _HARMLESS.match(command)
+        and ("||" not in command)
     )
 
 

@@ -1,4 +1,4 @@
-"""What a migration has to tell, as text: the defects, what is left to do, each target in both worlds. Prints nothing."""
+"""What a migration has to tell, as text: defects, what is left to do, each target in both worlds."""
 
 from __future__ import annotations
 
@@ -70,4 +70,5 @@ def _sum(compared: Sequence[Compared]) -> str:
     same, better = (sum(each.verdict == verdict for each in compared) for verdict in ("same", "better"))
     said = sum(each.verdict == "different" and each.said for each in compared)
     other = len(compared) - same - better - said
-    return f"{len(compared)} compared: {same} same, {better} same but better, {other + said} different, of which {said} left to do"
+    numbers = f"{same} same, {better} same but better, {other + said} different"
+    return f"{len(compared)} compared: {numbers}" + (f", {said} of them said above" if said else "")

@@ -1,4 +1,4 @@
-"""The defects of a Makefile that builds images: each with its line, what follows from it, what the Pipefile does. Pure."""
+"""The defects of a Makefile that builds images: the line, what follows from it, what the Pipefile does."""
 
 from __future__ import annotations
 

@@ -139,13 +139,21 @@ class Rules:
         is_file = self._is_file(target, made)
         found: dict[str, Parts] = {"@": [Part("$out", dollar=True, value=OWN)] if is_file else list(spelt)}
         if every:
-            found["<"] = [Part(every[0])]
-            found["^"] = found["+"] = [Part(" ".join(dict.fromkeys(every)))]
+            files = is_file and not any(self._is_name(name) for name in (*every, *made.order_only))
+            inputs = Part("$in", dollar=True, value=OWN) if files else Part(" ".join(dict.fromkeys(every)))
+            found["^"] = found["+"] = [inputs]
+            found["<"] = [inputs if len(every) == 1 else Part(every[0])]
         else:
             found["<"] = found["^"] = found["+"] = []
         if stem:
             found["*"] = [Part(stem)]
         return found
+
+    def _is_name(self, name: str) -> bool:
+        """Whether a prerequisite may be no file in the Pipefile."""
+        made = self.database.targets.get(name, Made(name, ()))
+        text = "\n".join(made.recipe)
+        return made.phony or bool(made.prerequisites and not made.recipe) or "docker" in text
 
     def _is_file(self, target: str, made: Made) -> bool:
         return not made.phony and bool(made.recipe) and ("." in target or "/" in target or self._writes(target, made))
@@ -159,8 +167,13 @@ class Rules:
     # --- kinds ----------------------------------------------------------------------------------------------
 
     def kind(self, target: str, made: Made, rule: Rule, steps: Sequence[Step]) -> str:
-        what = [step.what for step in steps]
+        what = [step.what for step in steps if not _is_stamp(step)]
+        if "build" in what and len(what) < len(steps):
+            self._one_build(what)
+            return "image"
         if self._is_file(target, made):
+            if "build" in what:
+                raise Mixed
             return "file"
         if "build" in what:
             self._one_build(what)
@@ -212,7 +225,9 @@ class Rules:
         order = [f"after=[{', '.join(after)}]"] if after else []
         arguments = [quoted(target), *prerequisites, *keywords, *order]
         said = [step for step in steps if step.what == "echo"]
+        stamps = [step for step in steps if _is_stamp(step)]
         notes = ["imgmake itself says what it built, so the echo is left out"] if said else []
+        notes += ["the stamp file is not needed: the engine is asked"] if stamps else []
         needs = build.needs.union(*(step.needs for step in steps)) - frozenset().union(*(s.needs for s in said))
         return Declared(
             target,
@@ -245,6 +260,10 @@ class Rules:
         arguments = [quoted(target), *self._names(made.prerequisites), failing]
         source = f"phony({', '.join(arguments)})"
         return Declared(target, rule.line, source, "phony", frozenset({"phony", "sh"}), todo=why)
+
+
+def _is_stamp(step: Step) -> bool:
+    return bool(re.fullmatch(r"sh\([rf]*[\"']touch \\?\"?\$out\\?\"?[\"']\)", step.source))
 
 
 def names_in(sources: Iterable[str]) -> frozenset[str]:

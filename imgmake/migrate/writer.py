@@ -386,7 +386,11 @@ class Writer:
     def _unread(self) -> None:
         """Targets that make knows and no rule that was read makes: from ``eval``, or a file that is included."""
         for name, made in self.database.targets.items():
-            known = made.target_file and not re.match(r"\.[A-Z_]{4,}|\.\w+(\.\w+)?$", name) and (made.file or (made.phony and made.prerequisites))
+            known = (
+                made.target_file
+                and not re.match(r"\.[A-Z_]{4,}|\.\w+(\.\w+)?$", name)
+                and (made.file or (made.phony and made.prerequisites))
+            )
             if known and name not in self.done and "%" not in name:
                 self.done.add(name)
                 rule = Rule(made.line, name, "")
