@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from imgmake.errors import ImgmakeError
 from imgmake.migrate import docker
-from imgmake.migrate.expand import Uncovered
+from imgmake.migrate.expand import Uncovered, mentioned
 from imgmake.migrate.migration import Migration
 from imgmake.migrate.model import Compared
 from imgmake.migrate.python import Part
@@ -25,6 +25,7 @@ _ASSIGNED = re.compile(r"[A-Za-z_]\w*=")
 _TIMES = re.compile(r"\b\d{8}-\d{6}\b|\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|\b1[6-9]\d{8}\b|\b2\d{9}\b")
 _DIRTY = re.compile(r"@time-[0-9a-f]{7,40}(-dirty)?")  # imgmake says when the tree is not the commit's
 _OVERRIDDEN = "imgmake-check"
+_MOST = 12  # targets that are compared anew for each variable
 _OURS = frozenset({"label", "provenance", "progress", "iidfile", "load", "rm", "force-rm", "quiet"})
 
 
@@ -60,17 +61,32 @@ class Checker:
         """The targets whose commands the variable changes, with another value of it."""
         found = []
         value = {name: _OVERRIDDEN}
-        for one in [each for each in before if each.verdict != "different" and "=" not in each.target][:40]:
-            if one.target in said or not self._mentions(one.target, name):
-                continue
+        changed = [
+            one
+            for one in before
+            if one.verdict != "different" and one.target not in said and self._mentions(one.target, name)
+        ]
+        for one in changed[:_MOST]:
             compared = self.one(one.target, value)
             if compared.verdict == "different":
                 found.append(replace(compared, target=f"{one.target} {name}={_OVERRIDDEN}"))
         return found
 
     def _mentions(self, target: str, name: str) -> bool:
-        code, out, _ = self.make.dry_run(target, {name: _OVERRIDDEN})
-        return code == 0 and _OVERRIDDEN in "\n".join(out)
+        """Whether a recipe of a target's, or of what it needs, names a variable, or one that is made of it."""
+        values = self.migration.values
+        texts = [text for each in self._closure(target) for text in self._recipe(each)]
+        names = {used for text in texts for used in mentioned(text)}
+        while (
+            more := {n for used in names for each, _ in values.definitions.get(used, ()) for n in mentioned(each.value)}
+            - names
+        ):
+            names |= more
+        return name in names
+
+    def _recipe(self, target: str) -> tuple[str, ...]:
+        made = self.migration.database.targets.get(target)
+        return made.recipe if made is not None else ()
 
     def one(self, target: str, overrides: Mapping[str, str]) -> Compared:
         """One target in both dry runs."""
@@ -97,7 +113,7 @@ class Checker:
     def _theirs(self, out: Sequence[str]) -> list[Command]:
         text = "\n".join(out)
         lines = re.split(r"(?<!\\)\n", text)
-        found = [re.sub(r"^: make\b", "make", line) for line in lines]
+        found = [line.replace(": make", "make") for line in lines]
         found = [line for line in found if line.strip() and not re.match(r"make(\[\d+\])?: ", line)]
         found = [line for line in found if not line.lstrip().startswith("#")]
         return [Command(line, self._key(line)) for line in found]

@@ -29,8 +29,16 @@ def parse(text: str) -> Database:
 
 def _section(lines: list[str], title: str) -> list[str]:
     """From the last such title (what a Makefile prints comes before make's own) to the next one."""
-    ends = ("# Variables", "# Pattern-specific", "# No pattern-specific", "# Directories", "# Implicit Rules", "# Files",
-            "# files hash-table", "# VPATH")  # fmt: skip
+    ends = (
+        "# Variables",
+        "# Pattern-specific",
+        "# No pattern-specific",
+        "# Directories",
+        "# Implicit Rules",
+        "# Files",
+        "# files hash-table",
+        "# VPATH",
+    )
     starts = [at for at, line in enumerate(lines) if line == title]
     if not starts:
         return []

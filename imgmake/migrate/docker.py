@@ -14,10 +14,48 @@ from imgmake.migrate.expand import Uncovered
 from imgmake.migrate.python import Part, Parts, merged
 
 _HOLE = re.compile("\ue000(\\d+)\ue001")
-_ALONE = frozenset({"rm", "no-cache", "pull", "force-rm", "push", "load", "q", "quiet", "i", "interactive", "t", "tty",
-                    "it", "ti", "d", "detach", "init", "privileged", "P", "read-only", "compress", "squash"})  # fmt: skip
-_SPELT = {"t": "tag", "f": "file", "v": "volume", "e": "env", "w": "workdir", "u": "user", "p": "publish", "net": "network",
-          "i": "interactive", "d": "detach", "l": "label", "o": "output", "h": "hostname", "m": "memory"}  # fmt: skip
+_ALONE = frozenset(
+    {
+        "rm",
+        "no-cache",
+        "pull",
+        "force-rm",
+        "push",
+        "load",
+        "q",
+        "quiet",
+        "i",
+        "interactive",
+        "t",
+        "tty",
+        "it",
+        "ti",
+        "d",
+        "detach",
+        "init",
+        "privileged",
+        "P",
+        "read-only",
+        "compress",
+        "squash",
+    }
+)
+_SPELT = {
+    "t": "tag",
+    "f": "file",
+    "v": "volume",
+    "e": "env",
+    "w": "workdir",
+    "u": "user",
+    "p": "publish",
+    "net": "network",
+    "i": "interactive",
+    "d": "detach",
+    "l": "label",
+    "o": "output",
+    "h": "hostname",
+    "m": "memory",
+}
 _META = re.compile(r"[|&;<>()`\n]|\$|(?:^|\s)#")
 
 

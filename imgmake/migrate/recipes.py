@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from imgmake.migrate import docker
+from imgmake.migrate.arguments import mount, run_keywords
 from imgmake.migrate.docker import CALLER, HERE, Docker, Words
 from imgmake.migrate.expand import Call, Uncovered, Use, arguments, pieces
 from imgmake.migrate.model import Cond, Line
@@ -18,12 +19,53 @@ from imgmake.variables import LATE
 
 _PREFIX = re.compile(r"^(?:[@+-]|[ \t])*")
 _OWN = re.compile(r"(?<!\\)\$\{?([A-Za-z_]\w*)")
-_BUILD_FLAGS = frozenset({"tag", "file", "target", "build-arg", "platform", "label", "pull", "rm", "progress", "network",
-                          "load", "quiet", "secret", "no-cache", "force-rm", "ssh", "build-context", "add-host",
-                          "shm-size", "ulimit", "memory", "cache-from"})  # fmt: skip
+_BUILD_FLAGS = frozenset(
+    {
+        "tag",
+        "file",
+        "target",
+        "build-arg",
+        "platform",
+        "label",
+        "pull",
+        "rm",
+        "progress",
+        "network",
+        "load",
+        "quiet",
+        "secret",
+        "no-cache",
+        "force-rm",
+        "ssh",
+        "build-context",
+        "add-host",
+        "shm-size",
+        "ulimit",
+        "memory",
+        "cache-from",
+    }
+)
 _SILENT_FLAGS = frozenset({"rm", "force-rm", "load", "quiet", "progress"})  # imgmake builds so anyway
-_RUN_FLAGS = frozenset({"rm", "volume", "workdir", "env", "user", "network", "publish", "entrypoint", "tty", "interactive",
-                        "platform", "privileged", "init", "cap-add", "shm-size", "add-host"})  # fmt: skip
+_RUN_FLAGS = frozenset(
+    {
+        "rm",
+        "volume",
+        "workdir",
+        "env",
+        "user",
+        "network",
+        "publish",
+        "entrypoint",
+        "tty",
+        "interactive",
+        "platform",
+        "privileged",
+        "init",
+        "cap-add",
+        "shm-size",
+        "add-host",
+    }
+)
 
 
 OWN = "own"  # marks text that this module itself put in: $in and $out
@@ -131,10 +173,9 @@ class Recipes:
         if self.whole:
             text = "\n".join(_PREFIX.sub("", each) if at == 0 else each for at, each in enumerate(text.split("\n")))
         parts = self.values.parts(text, scope)
-        if not self.literal and "-" not in prefix and not self.before and not self.exports:
-            if (step := self._idiom(parts, line.line)) is not None:
-                return step
-        return self._sh(parts, line, ignored="-" in prefix)
+        plain = not (self.literal or "-" in prefix or self.before or self.exports or self.whole)
+        step = self._idiom(parts, line.line) if plain else None
+        return step or self._sh(parts, line, ignored="-" in prefix)
 
     # --- sh -------------------------------------------------------------------------------------------------
 
@@ -243,9 +284,14 @@ class Recipes:
 
     def _run(self, command: Docker, found: Words, line: int) -> Step | None:
         names = command.names()
-        if not names <= _RUN_FLAGS or "rm" not in names or not command.rest or ("interactive" in names and "tty" not in names):
+        if (
+            not names <= _RUN_FLAGS
+            or "rm" not in names
+            or not command.rest
+            or ("interactive" in names and "tty" not in names)
+        ):
             return None
-        mounts = [_mount(each) for each in command.all("volume")]
+        mounts = [mount(each) for each in command.all("volume")]
         if any(each is None for each in mounts):
             return None
         users = command.all("user")
@@ -255,7 +301,7 @@ class Recipes:
         )
         if written and not users:
             return None  # imgmake would run it as the caller, and make did as the image says
-        keywords = self._run_keywords(command, [each for each in mounts if each], as_caller=as_caller)
+        keywords = run_keywords(command, [each for each in mounts if each], as_caller=as_caller)
         if as_caller and not written:
             return None
         words = [expression(word) for word in command.rest[1:]]
@@ -266,37 +312,6 @@ class Recipes:
         if any(HERE in part.text or CALLER in part.text for word in command.rest for part in word):
             return None
         return _step(f"run({', '.join(arguments)})", "run", line, "run", found.words)
-
-    def _run_keywords(self, command: Docker, mounts: Sequence[tuple[str, str]], *, as_caller: bool) -> Iterator[str]:
-        if mounts:
-            yield f"mounts={{{', '.join(f'{source}: {target}' for source, target in mounts)}}}"
-        here = next((target for source, target in mounts if source == '"."'), None)
-        for workdir in command.all("workdir"):
-            if expression(workdir) != here:
-                yield f"workdir={expression(workdir)}"
-        if not command.all("workdir") and here:
-            raise Uncovered("imgmake would start in the mounted folder, and docker in the image's own")
-        env = [docker.text_of(each).partition("=") for each in command.all("env")]
-        if any(not equals for _, equals, _ in env) or any(p.name for e in command.all("env") for p in e[:1]):
-            raise Uncovered("an -e that names a variable of the environment")
-        if env:
-            yield f"env={{{', '.join(_pair(each) for each in command.all('env'))}}}"
-        if command.all("user") and not as_caller:
-            yield f"user={expression(command.all('user')[-1])}"
-        for name in ("network", "entrypoint"):
-            for value in command.all(name):
-                yield f"{name}={expression(value)}"
-        if ports := command.all("publish"):
-            yield f"ports=[{', '.join(map(expression, ports))}]"
-        if command.names() & {"tty", "interactive"}:
-            yield "tty=True"
-        options = [
-            (n, v)
-            for n, v in command.flags
-            if n in ("platform", "privileged", "init", "cap-add", "shm-size", "add-host")
-        ]
-        if options:
-            yield f"options=[{', '.join(expression([Part(f'--{n}'), *([Part('='), *v] if v else [])]) for n, v in options)}]"
 
 
 _HARMLESS = re.compile(r"(?:echo|printf|exit|export|set|cd|true|:|sleep|trap|shift|\w+=\S*$)(?=\W|$)|\w+=")
@@ -348,36 +363,6 @@ def _starts(word: Parts, text: str) -> bool:
     return bool(word) and not word[0].name and word[0].text.startswith(text)
 
 
-def _mount(word: Parts) -> tuple[str, str] | None:
-    """A ``-v`` as a source and a target; None when it is not certain what it means."""
-    halves: list[list[Part]] = [[]]
-    for part in word:
-        if part.name:
-            halves[-1].append(part)
-            continue
-        first, *others = part.text.split(":")
-        halves[-1].append(Part(first))
-        halves += [[Part(other)] for other in others]
-    if len(halves) not in (2, 3) or (len(halves) == 3 and docker.text_of(halves[2]) != "ro"):
-        return None
-    source, target = merged(halves[0]), merged([*halves[1], *([Part(":ro")] if len(halves) == 3 else [])])
-    if not source or not target or any(part.name for part in source):
-        return None
-    text = "".join(part.text for part in source)
-    if text.startswith(HERE):
-        inner = text[1:].strip("/")
-        return quoted(inner or "."), expression(target)
-    if text.startswith(("/", "~", "$", ".")):
-        return (quoted(text), expression(target)) if text.startswith("/") else None
-    return quoted(f"volume:{text}"), expression(target)
-
-
-def _pair(word: Parts) -> str:
-    """``NAME=value`` as an entry of a dictionary."""
-    name, _, value = word[0].text.partition("=")
-    return f"{quoted(name)}: {expression(merged([Part(value), *word[1:]]))}"
-
-
 def _text(body: str) -> str:
     """A shell text as a string literal; of several lines, between three quotes, which `sh` takes the margin off."""
     if "\n" not in body:
@@ -387,45 +372,3 @@ def _text(body: str) -> str:
     lines = "\n".join(f"    {line}" if line.strip() else line for line in body.split("\n"))
     raw = "r" if "\\" in body else ""
     return f'{raw}"""\n{lines}\n"""'
-
-
-def image_arguments(command: Docker, extra_tags: Sequence[Parts]) -> tuple[list[str], Mapping[str, str]]:
-    """The keywords of `image` for a build. Raises Uncovered."""
-    tags = [expression(tag) for tag in (*command.all("tag"), *extra_tags)]
-    found = [f"tags={tags[0] if len(tags) == 1 else '[' + ', '.join(tags) + ']'}"]
-    context = docker.text_of(command.rest[0]).rstrip("/") or "."
-    if context not in (".", HERE):
-        found.append(f"context={expression(command.rest[0])}")
-    for flag, keyword in (("file", "dockerfile"), ("target", "stage")):
-        for value in command.all(flag)[-1:]:
-            found.append(f"{keyword}={expression(value)}")
-    found += _build_args(command)
-    if labels := command.all("label"):
-        found.append(f"labels={{{', '.join(map(_pair, labels))}}}")
-    if platforms := command.all("platform"):
-        found.append(f"platforms={expression(platforms[-1])}")
-    if "pull" in command.names():
-        found.append("pull=True")
-    kept = {"network", "add-host", "shm-size", "ulimit", "memory", "cache-from", "build-context"}
-    options = [expression(merged([Part(f"--{n}="), *value])) for n, value in command.flags if n in kept]
-    found += [f"options=[{', '.join(options)}]"] if options else []
-    return found, {}
-
-
-def _build_args(command: Docker) -> list[str]:
-    """Arguments that imgmake passes by itself, since they are called like what they hold, need not be said."""
-    kept = []
-    for word in command.all("build-arg"):
-        name, _, value = word[0].text.partition("=") if word and not word[0].name else ("", "", "")
-        if not name:
-            raise Uncovered("the name of a build argument is a variable")
-        rest = merged([Part(value), *word[1:]])
-        if len(rest) == 1 and _same_name(rest[0].shell, name):
-            continue
-        kept.append(_pair(word))
-    return [f"build_args={{{', '.join(kept)}}}"] if kept else []
-
-
-def _same_name(given: str, argument: str) -> bool:
-    """Whether imgmake passes a value to an argument of this name unasked."""
-    return given == argument or {given, argument} == {"BUILD_DATE", "BUILD_TIME_RFC_3339"}

@@ -86,18 +86,14 @@ def _lines(recipe: Sequence[object]) -> Iterator[Line]:
 
 def _file_without_prerequisites(seen: Seen) -> Iterator[Finding]:
     for name, made in seen.database.targets.items():
-        if name in seen.rules and made.recipe and not made.phony and ("." in name or "/" in name):
-            if (
-                not made.prerequisites
-                and not name.startswith(".")
-                and re.search(r"docker|mvn|go build|npm|\bcc\b|<", seen.text(name))
-            ):
-                yield Finding(
-                    seen.rules[name].line,
-                    f"{name} has no prerequisites, and its recipe reads files",
-                    "once it is there, make never makes it again, whatever changes",
-                    f'name what it is made from: file("{name}", "src/", …); its content counts',
-                )
+        file = name in seen.rules and made.recipe and not made.phony and re.search(r"[./]", name.lstrip("."))
+        if file and not made.prerequisites and re.search(r"docker|mvn|go build|npm|\bcc\b|<", seen.text(name)):
+            yield Finding(
+                seen.rules[name].line,
+                f"{name} has no prerequisites, and its recipe reads files",
+                "once it is there, make never makes it again, whatever changes",
+                f'the Pipefile cannot know them either: name them, as in file("{name}", "src/", …), and content counts',
+            )
 
 
 def _phony_images(seen: Seen) -> Iterator[Finding]:
@@ -147,13 +143,19 @@ def _push(seen: Seen) -> Iterator[Finding]:
         needs = [other for other in seen.closure(name) if other != name]
         own = seen.text(name)
         if not _BUILD.search(own) and not any(_BUILD.search(seen.text(other)) for other in needs):
-            yield Finding(line.line, f"{name} pushes without needing the build",
-                          "an old image goes out under the new tag, or none is there to push",
-                          "publish(…) needs its image, and pushes what was built and tested")  # fmt: skip
+            yield Finding(
+                line.line,
+                f"{name} pushes without needing the build",
+                "an old image goes out under the new tag, or none is there to push",
+                "publish(…) needs its image, and pushes what was built and tested",
+            )
         elif not any(_TEST.search(seen.text(other)) for other in needs):
-            yield Finding(line.line, f"{name} pushes without needing any test",
-                          "what no test has passed can be published",
-                          "publish(…) needs every check that names its image")  # fmt: skip
+            yield Finding(
+                line.line,
+                f"{name} pushes without needing any test",
+                "what no test has passed can be published",
+                "publish(…) needs every check that names its image",
+            )
 
 
 def _test_without_image(seen: Seen) -> Iterator[Finding]:
@@ -161,11 +163,21 @@ def _test_without_image(seen: Seen) -> Iterator[Finding]:
     for name in seen.rules:
         text = seen.text(name)
         for ref, image in images.items():
-            if name != image and re.search(rf"{re.escape(ref)}(?![\w.-])", text) and not _BUILD.search(text):
-                if image not in seen.closure(name) and not _PUSH.search(text):
-                    yield Finding(seen.rules[name].line, f"{name} uses the image of {image}, and does not need {image}",
-                                  "alone it finds no image, or the one of an earlier build",
-                                  f"{name} needs {image}, since its command names the image")  # fmt: skip
+            used = name != image and re.search(rf"{re.escape(ref)}(?![\w.-])", text)
+            if used and image not in seen.closure(name) and not _BUILD.search(text) and not _PUSH.search(text):
+                yield Finding(
+                    seen.rules[name].line,
+                    f"{name} uses the image of {image}, and does not need {image}",
+                    "alone it finds no image, or the one of an earlier build",
+                    _instead(name, image, text),
+                )
+
+
+def _instead(name: str, image: str, text: str) -> str:
+    """Commands with a word of their own name their image; a shell's text has to be told."""
+    if re.search(r"container-structure-test|docker (?:image )?tag|docker (?:container )?run", text):
+        return f"{name} needs {image} where its command names the image"
+    return f"sh(…, IMAGE={image.replace('-', '_')}) makes it need {image}: say so in the Pipefile"
 
 
 def _missing_phony(seen: Seen) -> Iterator[Finding]:
@@ -176,18 +188,24 @@ def _missing_phony(seen: Seen) -> Iterator[Finding]:
         )
         if action and (made.recipe or made.prerequisites):
             there = name in seen.here
-            yield Finding(rule.line, f"{name} is not in .PHONY{', and a file of that name is here' if there else ''}",
-                          "make never runs it" if there else "a file or folder of that name would stop it for good",
-                          "phony, check and image are names, whatever files there are")  # fmt: skip
+            yield Finding(
+                rule.line,
+                f"{name} is not in .PHONY{', and a file of that name is here' if there else ''}",
+                "make never runs it" if there else "a file or folder of that name would stop it for good",
+                "phony, check and image are names, whatever files there are",
+            )
 
 
 def _stamps(seen: Seen) -> Iterator[Finding]:
     for name in seen.rules:
         text = seen.text(name)
         if re.search(r"\btouch\b|--iidfile|>\s*\$@", text) and _BUILD.search(text):
-            yield Finding(seen.rules[name].line, f"{name} is a stamp file for an image",
-                          "it outlives the image: after docker rmi, make says that all is up to date",
-                          "image(…) asks the engine itself, and needs no stamp")  # fmt: skip
+            yield Finding(
+                seen.rules[name].line,
+                f"{name} is a stamp file for an image",
+                "it outlives the image: after docker rmi, make says that all is up to date",
+                "image(…) asks the engine itself, and needs no stamp",
+            )
 
 
 # --- commands -------------------------------------------------------------------------------------------------
@@ -196,30 +214,45 @@ def _stamps(seen: Seen) -> Iterator[Finding]:
 def _terminal(seen: Seen) -> Iterator[Finding]:
     for _, line in seen.commands:
         if re.search(r"docker\s+(?:container\s+)?(?:run|exec)\b(?=[^|;&]*\s(?:-it|-ti|-t|--tty)\b)", line.text):
-            yield Finding(line.line, "docker run -it", "without a terminal, as in CI, docker refuses: 'not a TTY'",
-                          "run(…, tty=True) uses a terminal where there is one")  # fmt: skip
+            yield Finding(
+                line.line,
+                "docker run -it",
+                "without a terminal, as in CI, docker refuses: 'not a TTY'",
+                "run(…, tty=True) uses a terminal where there is one",
+            )
 
 
 def _password(seen: Seen) -> Iterator[Finding]:
     for _, line in seen.commands:
         if _SECRET.search(line.text):
-            yield Finding(line.line, "a password on a command line", "every process of the machine can read it, and logs keep it",
-                          'var("…", secret=True) is masked; docker login --password-stdin takes it from a pipe')  # fmt: skip
+            yield Finding(
+                line.line,
+                "a password on a command line",
+                "every process of the machine can read it, and logs keep it",
+                'var("…", secret=True) is masked; docker login --password-stdin takes it from a pipe',
+            )
 
 
 def _set_e(seen: Seen) -> Iterator[Finding]:
     for _, line in seen.commands:
         if re.fullmatch(r"[@+-]*\s*set\s+-[eux]+\s*(-o pipefail)?\s*;?", line.text):
-            yield Finding(line.line, f"`{line.text.lstrip('@+-').strip()}` on a line of its own",
-                          "each line is a shell of its own: it changes nothing for the next",
-                          "one sh(…) with several lines is one shell, and stops at the first failure anyway")  # fmt: skip
+            yield Finding(
+                line.line,
+                f"`{line.text.lstrip('@+-').strip()}` on a line of its own",
+                "each line is a shell of its own: it changes nothing for the next",
+                "one sh(…) with several lines is one shell, and stops at the first failure anyway",
+            )
 
 
 def _cd(seen: Seen) -> Iterator[Finding]:
     for _, line in seen.commands:
         if re.fullmatch(r"[@+-]*\s*cd\s+[^;&|]+", line.text):
-            yield Finding(line.line, "cd on a line of its own", "each line is a shell of its own: the next is where it was",
-                          'sh(…, cwd="folder")')  # fmt: skip
+            yield Finding(
+                line.line,
+                "cd on a line of its own",
+                "each line is a shell of its own: the next is where it was",
+                'sh(…, cwd="folder")',
+            )
 
 
 def _without_shell(seen: Seen) -> Iterator[Finding]:
@@ -229,9 +262,12 @@ def _without_shell(seen: Seen) -> Iterator[Finding]:
     for line, text in texts:
         for match in re.finditer(r"(?<!\$)\$\((pwd|(?:date|docker|git|id|cat|uname|whoami|hostname)\b[^()]*)\)", text):
             if match[1] not in seen.values.definitions:
-                yield Finding(line, f"$({match[1].strip()}) is a variable of make's, and nothing sets it",
-                              "it expands to nothing, without a word",
-                              "in sh(…) text it is the shell's own")  # fmt: skip
+                yield Finding(
+                    line,
+                    f"$({match[1].strip()}) is a variable of make's, and nothing sets it",
+                    "it expands to nothing, without a word",
+                    "in sh(…) text it is the shell's own",
+                )
 
 
 def _from_outside(seen: Seen) -> Iterator[Finding]:
@@ -240,17 +276,24 @@ def _from_outside(seen: Seen) -> Iterator[Finding]:
             if re.search(rf"(?<![\"'\w$])\$[({{]{name}[)}}]", line.text) and not re.search(
                 rf"[\"'][^\"']*\$[({{]{name}[)}}]", line.text
             ):
-                yield Finding(line.line, f"$({name}) comes from outside, and stands unquoted in a command",
-                              "its value is parsed as code: a `;` in it is a command",
-                              f"${name} is a variable of the shell's, which is never parsed")  # fmt: skip
+                yield Finding(
+                    line.line,
+                    f"$({name}) comes from outside, and stands unquoted in a command",
+                    "its value is parsed as code: a `;` in it is a command",
+                    f"${name} is a variable of the shell's, which is never parsed",
+                )
                 break
 
 
 def _latest(seen: Seen) -> Iterator[Finding]:
     for _, line in seen.commands:
         if re.search(r"docker\b.*\b(?:build|tag)\b.*:latest\b", line.text, re.DOTALL):
-            yield Finding(line.line, "every build moves `latest`", "who pulls it gets what was built last, tested or not",
-                          "publish(…, tags=[semver(VERSION)]) moves latest when a newer version is out")  # fmt: skip
+            yield Finding(
+                line.line,
+                "every build moves `latest`",
+                "who pulls it gets what was built last, tested or not",
+                "publish(…, tags=[semver(VERSION)]) moves latest when a newer version is out",
+            )
 
 
 # --- variables ------------------------------------------------------------------------------------------------
@@ -259,21 +302,37 @@ def _latest(seen: Seen) -> Iterator[Finding]:
 def _dates(seen: Seen) -> Iterator[Finding]:
     for each, _ in seen.assigns:
         if re.search(r"\bdate\b[^)]*\s-r\s*\$", each.value) or re.search(r"\bdate\b[^)]*\s-j\b", each.value):
-            yield Finding(each.line, f"{each.name}: `date -r SECONDS` is BSD's", "GNU date takes a file there, and fails: the value is empty",
-                          "BUILD_DATE and BUILD_TIME_UTC are the same on every system")  # fmt: skip
+            yield Finding(
+                each.line,
+                f"{each.name}: `date -r SECONDS` is BSD's",
+                "GNU date takes a file there, and fails: the value is empty",
+                "BUILD_DATE and BUILD_TIME_UTC are the same on every system",
+            )
         if re.search(r"\bdate\b[^)]*\s(?:-d|--date)[ =]?", each.value):
-            yield Finding(each.line, f"{each.name}: `date -d` is GNU's", "on macOS and BSD it fails, and the value is empty",
-                          "BUILD_DATE and BUILD_TIME_UTC are the same on every system")  # fmt: skip
+            yield Finding(
+                each.line,
+                f"{each.name}: `date -d` is GNU's",
+                "on macOS and BSD it fails, and the value is empty",
+                "BUILD_DATE and BUILD_TIME_UTC are the same on every system",
+            )
         if re.search(r"\bdate\b.*%I", each.value):
-            yield Finding(each.line, f"{each.name}: %I is a 12-hour clock", "builds of the morning and of the evening get the same time",
-                          "imgmake's times are UTC, 24 hours")  # fmt: skip
+            yield Finding(
+                each.line,
+                f"{each.name}: %I is a 12-hour clock",
+                "builds of the morning and of the evening get the same time",
+                "imgmake's times are UTC, 24 hours",
+            )
 
 
 def _rerun(seen: Seen) -> Iterator[Finding]:
     for each, _ in seen.assigns:
         if each.op in ("=", "?=") and "shell" in calls(each.value):
-            yield Finding(each.line, f"{each.name} runs its command at each use", "two uses may differ, as two times do",
-                          "a value is found out once a run, when it is first needed")  # fmt: skip
+            yield Finding(
+                each.line,
+                f"{each.name} runs its command at each use",
+                "two uses may differ, as two times do",
+                "a value is found out once a run, when it is first needed",
+            )
 
 
 def _empties(seen: Seen) -> Iterator[Finding]:
@@ -284,9 +343,12 @@ def _empties(seen: Seen) -> Iterator[Finding]:
             first = cond.then[:1]
             others = sorted({a.name for a in cond.then if isinstance(a, Assign)} - tested)
             if cond.test in ("ifeq", "ifndef") and not cond.right and each.name in tested and others and first:
-                yield Finding(cond.line, f"{each.name}=… from outside leaves {', '.join(others)} empty",
-                              "what is labelled or passed with them holds nothing",
-                              "each is computed by itself, when it is first needed")  # fmt: skip
+                yield Finding(
+                    cond.line,
+                    f"{each.name}=… from outside leaves {', '.join(others)} empty",
+                    "what is labelled or passed with them holds nothing",
+                    "each is computed by itself, when it is first needed",
+                )
 
 
 _Look = Callable[[Seen], Iterator[Finding]]

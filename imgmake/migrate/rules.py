@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from imgmake.migrate.arguments import image_arguments
 from imgmake.migrate.docker import words
 from imgmake.migrate.expand import Uncovered, mentioned
 from imgmake.migrate.model import Cond, Database, Left, Line, Made, Rule
 from imgmake.migrate.python import Part, Parts, expression, identifier, quoted, today
-from imgmake.migrate.recipes import OWN, Mixed, Recipes, Step, image_arguments
+from imgmake.migrate.recipes import OWN, Mixed, Recipes, Step
 from imgmake.migrate.values import Values
 
 _WRITES = re.compile(r"\$@|\$\(@|>\s*\S|\btouch\b|-o\s")
@@ -54,7 +55,7 @@ class Rules:
                 with self.recipes.builds_as_text():
                     return self._declare(target, rule, made, stem, given)
         except Uncovered as error:
-            return self._todo(target, rule, str(error), made)
+            return self.fails(target, rule, str(error), made)
 
     def _made(self, target: str, rule: Rule, stem: str) -> Made:
         """What make has of a target; of one that only a pattern makes, what the pattern says."""
@@ -75,7 +76,7 @@ class Rules:
         scope = self._scope(target, made, stem, spelt)
         steps = self.recipes.steps(rule.recipe, scope)
         after = self._names(made.order_only)
-        kind = self.kind(target, made, rule, steps)
+        kind = self.kind(target, made, steps)
         if kind == "image":
             return self._image(target, rule, prerequisites, after, steps)
         return self._plain(kind, target, rule, prerequisites, after, steps, spelt)
@@ -166,7 +167,7 @@ class Rules:
 
     # --- kinds ----------------------------------------------------------------------------------------------
 
-    def kind(self, target: str, made: Made, rule: Rule, steps: Sequence[Step]) -> str:
+    def kind(self, target: str, made: Made, steps: Sequence[Step]) -> str:
         what = [step.what for step in steps if not _is_stamp(step)]
         if "build" in what and len(what) < len(steps):
             self._one_build(what)
@@ -219,7 +220,7 @@ class Rules:
         assert build.build is not None
         tags = [expression(tag) for tag in build.build.all("tag")]
         extra = [tag for step in steps if step.what == "tag" for tag in self._own_tag(step, tags)]
-        keywords, _ = image_arguments(build.build, ())
+        keywords = image_arguments(build.build)
         if extra:
             keywords[0] = f"tags=[{', '.join([*tags, *extra])}]"
         order = [f"after=[{', '.join(after)}]"] if after else []
@@ -250,7 +251,7 @@ class Rules:
 
     # --- what is not covered --------------------------------------------------------------------------------
 
-    def _todo(self, target: str, rule: Rule, why: str, made: Made) -> Declared:
+    def fails(self, target: str, rule: Rule, why: str, made: Made) -> Declared:
         line = next((each.line for each in rule.recipe), rule.line)
         text = next((each.text for each in rule.recipe if isinstance(each, Line)), rule.targets + ":")
         self.left.append(Left(line, text, why, target))

@@ -6,11 +6,22 @@ Starts nothing but make, through `Make`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
-from imgmake.migrate import metadata
+from imgmake.migrate.conditions import Conditions
+from imgmake.migrate.definitions import (
+    AUTOMATIC,
+    Known,
+    Source,
+    branches,
+    exclusive,
+    in_python,
+    is_macro,
+    tests_itself,
+    used,
+    wildcard,
+)
 from imgmake.migrate.expand import (
     Call,
     Dollar,
@@ -23,7 +34,8 @@ from imgmake.migrate.expand import (
     mentioned,
     pieces,
 )
-from imgmake.migrate.model import Assign, Cond, Database, Rule, Statement
+from imgmake.migrate.meanings import Meanings
+from imgmake.migrate.model import Assign, Cond, Database, Statement
 from imgmake.migrate.python import Part, Parts, expression, identifier, merged, quoted, shell_text, today
 from imgmake.migrate.scratch import Make
 from imgmake.variables import LATE, NAME
@@ -31,31 +43,12 @@ from imgmake.variables import LATE, NAME
 Scope = Mapping[str, Parts]
 
 _NO_SCOPE: Scope = MappingProxyType({})
-AUTOMATIC = frozenset("@<^?*+|%")
 AMBIENT = frozenset({"HOME", "USER", "PATH", "LOGNAME", "TMPDIR"})  # a shell has them, whoever starts it
 _ASKING = frozenset({"shell", "wildcard", "eval", "file", "origin", "error", "realpath", "abspath", "info", "warning"})
 _UNKNOWN = frozenset({"MAKECMDGOALS", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", ".VARIABLES", ".FEATURES", ".RECIPEPREFIX"})
 
 
-@dataclass(frozen=True)
-class Known:
-    """One variable: its Python name and what it is.
-
-    kind: constant, variable (``var`` with a default), late (its default is a command), metadata, macro (its text
-          goes in where it is used) or odd (`why` tells why it cannot be translated).
-    """
-
-    name: str
-    python: str
-    kind: str
-    value: str = ""
-    needs: tuple[str, ...] = ()
-    late: bool = False
-    why: str = ""
-    exported: str = ""  # the name under which imgmake gives it to a shell
-
-
-class Values:
+class Values(Meanings, Conditions):
     """Every variable of one Makefile, resolved on demand."""
 
     def __init__(self, statements: Sequence[Statement], database: Database, make: Make) -> None:
@@ -63,7 +56,7 @@ class Values:
         self.make = make
         self.definitions: dict[str, list[tuple[Assign, tuple[Cond, ...]]]] = {}
         self._collect(statements, ())
-        names = sorted(n for n in {*self.definitions, *_used(statements)} if not re.search(r"[\s$(){}]", n))
+        names = sorted(n for n in {*self.definitions, *used(statements)} if not re.search(r"[\s$(){}]", n))
         self.today = dict(zip(names, make.values([f"$({name})" for name in names]), strict=True))
         self.today = {name: value.replace(" .imgmake-ask.mk", "") for name, value in self.today.items()}
         self.asked: dict[str, str] = {}
@@ -101,9 +94,9 @@ class Values:
         found = self.effective(name)
         if not found:
             return self._unset(name)
-        if meant := self._metadata_of(found):
+        if meant := self.metadata_of(found):
             return Known(name, meant, "metadata", self.today.get(name, ""), late=True, exported=meant)
-        if any(each.op == "define" or _is_macro(each.value) for each, _ in found):
+        if any(each.op == "define" or is_macro(each.value) for each, _ in found):
             return Known(name, identifier(name), "macro", needs=tuple(mentioned(found[-1][0].value)))
         if self.fixed(name):
             return Known(name, self.python(name), "constant", self.today.get(name, ""))
@@ -128,7 +121,7 @@ class Values:
         found = []
         for each, around in self.definitions.get(name, []):
             left = []
-            for cond, taken in _branches(each, around):
+            for cond, taken in branches(each, around):
                 decided = self._decided(cond)
                 if decided is None:
                     left.append(cond)
@@ -138,19 +131,12 @@ class Values:
                 found.append((each, tuple(left)))
         return found
 
-    def _decided(self, cond: Cond) -> bool | None:
-        try:
-            answer = self.condition(cond)
-        except Uncovered:
-            return None
-        return answer if isinstance(answer, bool) else None
-
     def _in_order(self, name: str, found: Sequence[tuple[Assign, tuple[Cond, ...]]]) -> None:
         """Python runs definitions one after the other; what make would do otherwise is not covered."""
         first, around = found[0]
         if len(found) == 1 or (not around and not any(each.op in ("?=", "!=") for each, _ in found[1:])):
             return
-        if not _exclusive([each for _, each in found]):
+        if not exclusive([each for _, each in found]):
             raise Uncovered(f"{name} is set in several places, which depend on each other (line {first.line})")
 
     def _joined(self, name: str, sources: Sequence[Source]) -> Known:
@@ -160,24 +146,6 @@ class Values:
         kind = "late" if declared and late else "variable" if declared else "constant"
         exported = self.variable(name) if declared else ""
         return Known(name, self.python(name), kind, self.today.get(name, ""), needs, late, exported=exported)
-
-    # --- conditions -----------------------------------------------------------------------------------------
-
-    def condition(self, cond: Cond) -> str | bool:
-        """A condition in Python, or its answer where it is the same in every run. Raises Uncovered."""
-        negated = cond.test in ("ifneq", "ifndef")
-        if cond.test in ("ifdef", "ifndef"):
-            left, right = self.parts(f"$({cond.left})"), list[Part]()
-            negated = not negated
-        else:
-            left, right = self.parts(cond.left), self.parts(cond.right)
-        if any(part.late or part.dollar for part in (*left, *right)):
-            raise Uncovered("its condition depends on what is known late")
-        if not any(part.name for part in (*left, *right)):
-            return (today(left) == today(right)) is not negated
-        if not right and len(left) == 1:
-            return left[0].name if negated else f"not {left[0].name}"
-        return f"{expression(left)} {'!=' if negated else '=='} {expression(right)}"
 
     def _folds(self, found: Sequence[tuple[Assign, tuple[Cond, ...]]]) -> bool:
         """Several plain definitions in a row: what make has at the end is what every recipe sees."""
@@ -197,8 +165,9 @@ class Values:
         if known is not None and known.origin in ("makefile", "override"):
             raise Uncovered(f"it is set in {known.file or 'a file that is made'}, line {known.line}, which is not read")
         default = known.text if known is not None and known.origin == "default" else ""
-        return Known(name, self.python(name), "variable", self.today.get(name, "") or default,
-                     exported=self.variable(name))  # fmt: skip
+        return Known(
+            name, self.python(name), "variable", self.today.get(name, "") or default, exported=self.variable(name)
+        )
 
     def python(self, name: str) -> str:
         return identifier(name)
@@ -258,7 +227,7 @@ class Values:
 
     def _computed(self, each: Assign) -> Source:
         text = each.value
-        if pattern := _wildcard(text):
+        if pattern := wildcard(text):
             return Source(f'" ".join(map(str, glob({self._listed(pattern)})))', ())
         with_function = [piece for piece in pieces(text) if isinstance(piece, Call)]
         if with_function and not self.constant(text):
@@ -278,7 +247,7 @@ class Values:
         if any(part.late for parts in given for part in parts):
             raise Uncovered(f"{called[0].raw} depends on what is known late")
         needs = self._needs([part for parts in given for part in parts])
-        source = _in_python(called[0].function, [expression(parts) for parts in given])
+        source = in_python(called[0].function, [expression(parts) for parts in given])
         if not source:
             raise Uncovered(f"{called[0].raw} depends on what can be overridden")
         return Source(source, needs)
@@ -286,46 +255,6 @@ class Values:
     def _needs(self, parts: Parts) -> tuple[str, ...]:
         by_python = {self.python(name): name for name in (*self.definitions, *self.inputs)}
         return tuple(dict.fromkeys(by_python[part.name] for part in parts if part.name in by_python))
-
-    # --- metadata -------------------------------------------------------------------------------------------
-
-    def _metadata_of(self, found: Sequence[tuple[Assign, tuple[Cond, ...]]]) -> str:
-        if len(found) > 1 or found[0][0].op not in ("=", ":=", "::=", "?=", "!="):
-            return ""
-        each = found[0][0]
-        text = f"$(shell {each.value})" if each.op == "!=" else each.value
-        meant = self.metadata_in(text)
-        # Under one of imgmake's own names every spelling of a time is that name.
-        return each.name if meant == "BUILD_DATE" and each.name == "BUILD_TIME_RFC_3339" else meant
-
-    def metadata_in(self, text: str) -> str:
-        """The metadata that a text stands for; empty when it is none."""
-        found = list(pieces(text.strip()))
-        if len(found) == 1 and isinstance(found[0], Use):
-            return self._metadata_named(found[0].name)
-        if len(found) == 1 and isinstance(found[0], Call) and found[0].function == "shell":
-            return metadata.of_command(found[0].arguments, self._is_epoch)
-        if len(found) == 3 and isinstance(found[1], Text) and found[1].text == "-":
-            time, short = found[0], found[2]
-            meant = self.metadata_in(getattr(time, "raw", ""))
-            return "BUILD_ID" if meant == "BUILD_TIME_UTC" and self._is_short(getattr(short, "raw", "")) else ""
-        return ""
-
-    def _metadata_named(self, name: str) -> str:
-        if name in self._busy or name not in self.definitions:
-            return ""
-        known = self.known(name)
-        return known.python if known.kind == "metadata" else ""
-
-    def _is_epoch(self, reference: str) -> bool:
-        return self.metadata_in(reference) == "BUILD_TIME_EPOCH"
-
-    def _is_short(self, reference: str) -> bool:
-        found = list(pieces(reference))
-        if len(found) == 1 and isinstance(found[0], Use):
-            return any(self._is_short(each.value) for each, _ in self.definitions.get(found[0].name, []))
-        plain = " ".join(found[0].arguments.split()) if found and isinstance(found[0], Call) else ""
-        return bool(metadata.SHORT.fullmatch(plain))
 
     # --- texts ----------------------------------------------------------------------------------------------
 
@@ -462,80 +391,3 @@ class Values:
         if raw not in self.asked:
             self.asked[raw] = self.make.values([raw])[0].replace(" .imgmake-ask.mk", "")
         return self.asked[raw]
-
-
-@dataclass(frozen=True)
-class Source:
-    """The right side of a definition in Python, and the variables that have to stand before it."""
-
-    text: str
-    needs: tuple[str, ...]
-    late: bool = False
-    declares: bool = False  # it is var(…)
-
-
-def _used(statements: Iterable[object]) -> Iterator[str]:
-    """Every variable that any text of a Makefile mentions."""
-    for each in statements:
-        if isinstance(each, Assign):
-            yield from mentioned(each.value)
-        elif isinstance(each, Cond):
-            yield from mentioned(each.left if each.test.startswith("ife") else f"$({each.left})")
-            yield from mentioned(each.right)
-            yield from _used((*each.then, *each.otherwise))
-        elif isinstance(each, Rule):
-            yield from mentioned(f"{each.targets} {each.prerequisites} {each.order_only}")
-            yield from _used(each.recipe)
-        elif hasattr(each, "text"):
-            yield from mentioned(each.text)
-
-
-def calls_any(text: str) -> bool:
-    """Whether a text calls a function of make's."""
-    return next(calls(text), None) is not None
-
-
-def _is_macro(text: str) -> bool:
-    """Whether a value means something else at each place: it names automatic variables or parameters, or a shell's."""
-    if any(isinstance(piece, Dollar) for piece in pieces(text)) and not calls_any(text):
-        return True
-    return any(name in AUTOMATIC or re.fullmatch(r"[1-9]|[@<^?*+|%][DF]", name) for name in mentioned(text))
-
-
-def tests_itself(each: Assign, around: tuple[Cond, ...]) -> bool:
-    """``ifndef X``, or ``ifeq ($(X),)``, around the one definition of X: a default."""
-    if len(around) != 1 or each not in around[0].then:
-        return False
-    cond = around[0]
-    own = re.fullmatch(rf"\$[({{](?:strip \$[({{])?{re.escape(each.name)}[)}}]+", cond.left)
-    return (cond.test == "ifndef" and cond.left == each.name) or (cond.test == "ifeq" and bool(own) and not cond.right)
-
-
-def _exclusive(arounds: Sequence[tuple[Cond, ...]]) -> bool:
-    return all(arounds) and len({around[0] for around in arounds}) == 1
-
-
-def _branches(each: Assign, around: tuple[Cond, ...]) -> Iterator[tuple[Cond, bool]]:
-    """The conditions around a definition, each with whether the definition is in its first branch."""
-    inside: tuple[object, ...] = (*around[1:], each)
-    for cond, inner in zip(around, inside, strict=False):
-        yield cond, inner in cond.then
-
-
-def _wildcard(text: str) -> str:
-    found = list(pieces(text.strip()))
-    if len(found) == 1 and isinstance(found[0], Call) and found[0].function == "wildcard":
-        return found[0].arguments.strip()
-    return ""
-
-
-def _in_python(function: str, given: Sequence[str]) -> str:
-    if function == "subst" and len(given) == 3:
-        return f"{given[2]}.replace({given[0]}, {given[1]})"
-    if function == "strip":
-        return f'" ".join({given[0]}.split())'
-    if function == "if" and len(given) in (2, 3):
-        return f"{given[1]} if {given[0]} else {given[2] if len(given) == 3 else quoted('')}"
-    if function == "or":
-        return " or ".join(given)
-    return ""

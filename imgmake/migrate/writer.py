@@ -7,24 +7,23 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from imgmake.migrate import layout
+from imgmake.migrate.assignments import VariableWriter
 from imgmake.migrate.expand import Uncovered, Use, pieces
 from imgmake.migrate.model import (
     MARK,
     Assign,
     Comment,
     Cond,
-    Database,
     Include,
     Left,
     Other,
     Pipefile,
     Rule,
-    Statement,
 )
+from imgmake.migrate.outline import assigns, code, has_rules, named_by, stem_of, without
 from imgmake.migrate.python import Part, Parts, quoted
-from imgmake.migrate.recipes import Recipes
-from imgmake.migrate.rules import Declared, Rules, names_in
-from imgmake.migrate.values import Values, tests_itself
+from imgmake.migrate.rules import Declared, names_in
+from imgmake.variables import LATE
 
 _WORDS = frozenset(
     [
@@ -43,22 +42,27 @@ _WORDS = frozenset(
         "var",
     ]
 )
-_QUIET = {".PHONY", ".DEFAULT_GOAL", ".SUFFIXES", ".DELETE_ON_ERROR", ".SILENT", ".ONESHELL", ".EXPORT_ALL_VARIABLES",
-          ".INTERMEDIATE", ".SECONDARY", ".POSIX"}  # fmt: skip
+_QUIET = {
+    ".PHONY",
+    ".DEFAULT_GOAL",
+    ".SUFFIXES",
+    ".DELETE_ON_ERROR",
+    ".SILENT",
+    ".ONESHELL",
+    ".EXPORT_ALL_VARIABLES",
+    ".INTERMEDIATE",
+    ".SECONDARY",
+    ".POSIX",
+}
+
+_SHORT = 90  # characters that the names of a loop may take on its line
 
 
 @dataclass
-class Writer:
+class Writer(VariableWriter):
     """Writes one Pipefile."""
 
-    statements: Sequence[Statement]
-    database: Database
-    values: Values
-    rules: Rules
-    recipes: Recipes
-    lines: list[str] = field(default_factory=list)
     imports: set[str] = field(default_factory=set)
-    written: set[str] = field(default_factory=set)  # variables
     declared: list[Declared] = field(default_factory=list)
     done: set[str] = field(default_factory=set)  # targets
     used: set[str] = field(default_factory=set)  # Python names that something mentions
@@ -73,24 +77,29 @@ class Writer:
             self.imports.add("default")
             self.lines += ["", f"default({quoted(default)})"]
         text = self._text()
-        overridable = {n: k.value for n in [*self.values.definitions, *self.values.inputs]
-                       if (k := self.values.known(n)).exported and k.kind in ("variable", "late")
-                       and k.exported == n and n in self.written}  # fmt: skip
+        overridable = {
+            n: k.value
+            for n in [*self.values.definitions, *self.values.inputs]
+            if (k := self.values.known(n)).exported
+            and k.kind in ("variable", "late")
+            and k.exported == n
+            and n in self.written
+        }
         return Pipefile(text, tuple(self.rules.left), tuple(self.rules.notes), tuple(self.done), overridable)
 
     def _text(self) -> str:
         named = {each.name for each in self.declared if each.name and each.name in self.used}
         lines = self._used_only(list(self._named(named)))
         body = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
-        names = {name for name in names_in([_code(body)]) if name in _WORDS} & (self.imports | {"var", "glob", "sh"})
-        names |= names_in([_code(body)]) & _LATE
+        names = {name for name in names_in([code(body)]) if name in _WORDS} & (self.imports | {"var", "glob", "sh"})
+        names |= names_in([code(body)]) & frozenset(LATE)
         return "\n".join([*layout.imports(names), "", body, ""]).lstrip("\n")
 
     def _used_only(self, lines: list[str]) -> list[str]:
         """Without the constants whose words went into the rules themselves."""
         gone = self.values.taken_apart - self.used
         for name in gone:
-            lines = _without(lines, self.values.python(name))
+            lines = without(lines, self.values.python(name))
         return lines
 
     def _named(self, named: set[str]) -> Iterator[str]:
@@ -120,116 +129,11 @@ class Writer:
         text = each.text.lstrip("#").strip()
         self.lines.append(" " * indent + f"# {text}" if text else "#" if each.text else "")
 
-    def _later(self, line: int, text: str, why: str, indent: int, target: str = "") -> None:
-        """A comment where a person has to decide, and a line in the report."""
-        first = " ".join(text.split())
-        shown = first if len(first) <= 80 else f"{first[:77]}..."
-        self.lines.append(f"{' ' * indent}# {MARK} {self.values.make.makefile}:{line}: {shown}")
-        self.lines.append(f"{' ' * indent}#   {why}"[: layout.WIDTH])
-        self.rules.notes.append(Left(line, shown, why, target))
-
-    # --- variables ------------------------------------------------------------------------------------------
-
-    def _exported(self) -> None:
-        """What ``export`` gives to every recipe."""
-        every = any(isinstance(s, Assign) and s.op == "export" and not s.name for s in self.statements)
-        every |= any(isinstance(s, Rule) and s.targets == ".EXPORT_ALL_VARIABLES" for s in self.statements)
-        names = [
-            n for s in self.statements if isinstance(s, Assign) and s.export and not s.target for n in s.name.split()
-        ]
-        names += list(self.values.definitions) if every else []
-        names = [n for n in dict.fromkeys(names) if re.fullmatch(r"[A-Za-z_]\w*", n) and n not in ("SHELL",)]
-        plain = [n for n in names if self.values.known(n).kind in ("constant", "variable", "late", "metadata")]
-        self._export_names = [n for n in plain if self.values.known(n).python]
-        self.recipes.exports = bool(self._export_names)
-
-    def _exports(self) -> None:
-        """Written before the first rule that has a recipe."""
-        if self.recipes.exports and "EXPORTED" not in self.written:
-            self.written.add("EXPORTED")
-            for name in self._export_names:
-                self._variable(name)
-            pairs = [f"{quoted(n)}: {self.values.known(n).python}" for n in self._export_names]
-            self.lines += layout.call(f"EXPORTED = {{{', '.join(pairs)}}}")
-
-    def _assign(self, each: Assign, indent: int) -> None:
-        if each.target:
-            self._target_specific(each, indent)
-        elif each.op == "unexport":
-            self._later(each.line, f"unexport {each.name}", "nothing is taken from a recipe's environment", indent)
-        elif each.op != "export" and each.name not in (".DEFAULT_GOAL", "SHELL", ".SHELLFLAGS", "MAKEFLAGS"):
-            self._variable(each.name)
-
-    def _target_specific(self, each: Assign, indent: int) -> None:
-        text = f"{each.target}: {each.name} {each.op} {each.value}"
-        self._later(each.line, text, "a variable of one target: put its value into the rule", indent)
-
-    def _variable(self, name: str) -> None:
-        """Every definition of a variable, and before it those that it needs; once."""
-        if name in self.written:
-            return
-        self.written.add(name)
-        known = self.values.known(name)
-        for need in known.needs if known.kind != "macro" else ():
-            self._variable(need)
-        if known.kind in ("metadata", "macro") or not known.python:
-            return
-        if name not in self.values.definitions:
-            self.lines.append(f"{known.python} = var({quoted(known.exported)}, {quoted(self._unset(name))})")
-            return
-        self._definitions(name)
-
-    def _unset(self, name: str) -> str:
-        value = self.database.variables.get(name)
-        return value.text if value is not None and value.origin == "default" else ""
-
-    def _definitions(self, name: str) -> None:
-        known, found = self.values.known(name), self.values.definitions[name]
-        first = found[0][0]
-        if known.kind == "odd":
-            self._later(first.line, f"{name} {first.op} {first.value}", known.why, 0)
-        elif fixed := self.values.fixed(name):
-            if name in self.values.settled_today:
-                self._later(first.line, f"{name} {first.op} {first.value}", f"{fixed}: this is its value today", 0)
-            self.lines += layout.call(f"{known.python} = {quoted(known.value)}")
-        else:
-            self._sequence(name, known.python)
-
-    def _sequence(self, name: str, python: str) -> None:
-        """The definitions one after the other, each under its conditions."""
-        found = self.values.effective(name)
-        alone = len(found) == 1 and tests_itself(*found[0])
-        if alone:
-            self.lines += layout.call(f"{python} = {self.values.definition(*found[0]).text}")
-            return
-        if all(around for _, around in found) and not _exhaustive(found):
-            self.lines.append(f'{python} = var({quoted(self.values.variable(name))}, "")')
-        before: tuple[Cond, ...] = ()
-        for each, around in found:
-            source = self.values.definition(each, around)
-            self._under(each, around, before, f"{python} = {source.text}")
-            before = around
-
-    def _under(self, each: Assign, around: tuple[Cond, ...], before: tuple[Cond, ...], source: str) -> None:
-        """A definition under its conditions; the other branch of the one before is its ``else``."""
-        tests: list[tuple[int, str]] = []
-        for at, cond in enumerate(around):
-            inside: object = around[at + 1] if at + 1 < len(around) else each
-            test = str(self.values.condition(cond))
-            self._needed(names_in([test]))
-            last = at == len(around) - 1
-            other = last and before == around and inside not in cond.then
-            if before[: at + 1] != around[: at + 1] or last:
-                tests.append((at, "else" if other else f"if {test if inside in cond.then else _negated(test)}"))
-        for at, head in tests:
-            self.lines.append(f"{' ' * 4 * at}{head}:")
-        self.lines += layout.call(source, 4 * len(around))
-
     # --- conditions -----------------------------------------------------------------------------------------
 
     def _cond(self, cond: Cond, indent: int) -> None:
-        if not _has_rules(cond):
-            for each in _assigns(cond):
+        if not has_rules(cond):
+            for each in assigns(cond):
                 self._assign(each, indent)
             return
         try:
@@ -276,18 +180,21 @@ class Writer:
         if "%" in rule.targets or rule.pattern:
             self._family(rule, targets, indent)
             return
-        declared = [self._declare(target, rule, indent, spelt=spelt) for target, spelt in targets
-                    if self._stands_here(target, rule)]  # fmt: skip
-        self._write_all(declared, [each.target for each in declared], rule, indent)
+        declared = [
+            self._declare(target, rule, indent, spelt=spelt)
+            for target, spelt in targets
+            if self._stands_here(target, rule)
+        ]
+        self._write_all(declared, [each.target for each in declared], indent)
 
     def _targets(self, rule: Rule) -> list[tuple[str, Parts]]:
         """Each target's name, and how it is spelt."""
         whole = list(pieces(rule.targets.strip()))
         try:
             parts = self.values.parts(rule.targets)
-            if len(whole) == 1 and isinstance(whole[0], Use) and len(parts) == 1 and parts[0].name:
-                if " " not in parts[0].value and not parts[0].late:
-                    return [(parts[0].value, parts)]
+            one = len(whole) == 1 and isinstance(whole[0], Use) and len(parts) == 1 and parts[0].name
+            if one and " " not in parts[0].value and not parts[0].late:
+                return [(parts[0].value, parts)]
         except Uncovered:
             pass
         names = self.values.make.values([rule.targets])[0].split()
@@ -318,16 +225,10 @@ class Writer:
         self.declared.append(found)
         return found
 
-    def _needed(self, names: Iterable[str]) -> None:
-        by_python = {self.values.python(n): n for n in (*self.values.inputs, *self.values.definitions)}
-        for name in sorted(names):
-            if name in by_python and self.values.known(by_python[name]).kind != "odd":
-                self._variable(by_python[name])
-
     def _family(self, rule: Rule, targets: Sequence[tuple[str, Parts]], indent: int) -> None:
         pattern = rule.pattern or rule.targets.strip()
         names = [name for name, _ in targets] if rule.pattern else self._instances(pattern)
-        stems = [(name, stem) for name in names if (stem := _stem(pattern, name)) is not None]
+        stems = [(name, stem) for name in names if (stem := stem_of(pattern, name)) is not None]
         if not stems:
             why = "make finds no target for this pattern: write a loop over the names that you use"
             self._later(rule.line, f"{rule.targets}: {rule.prerequisites}", why, indent)
@@ -336,27 +237,34 @@ class Writer:
         if not rule.pattern:
             why = "a pattern makes any target; the loop makes those that the Makefile names"
             self.rules.notes.append(Left(rule.line, rule.targets, why))
-        self._write_all(declared, [stem for _, stem in stems], rule, indent)
+        self._write_all(declared, [stem for _, stem in stems], indent)
 
     def _instances(self, pattern: str) -> list[str]:
         """The targets that the Makefile names and that only this pattern makes."""
         every = self.database.targets
-        asked: list[str] = [p for made in every.values() for p in (*made.prerequisites, *made.order_only)]
+        asked: list[str] = [
+            p
+            for made in every.values()
+            if made.target_file and not made.name.startswith(".")
+            for p in (*made.prerequisites, *made.order_only)
+        ]
         phony = self.database.targets.get(".PHONY")
         names = dict.fromkeys([*asked, *(phony.prerequisites if phony else ())])
-        own = {name for each in self.statements for name in _named_by(each)}
+        own = {name for each in self.statements for name in named_by(each)}
         never = {name for name, made in every.items() if made.phony}  # make looks for no pattern for these
-        return [n for n in names if _stem(pattern, n) and n not in own | never and n not in self.rules.files]
+        return [n for n in names if stem_of(pattern, n) and n not in own | never and n not in self.rules.files]
 
-    def _write_all(self, declared: Sequence[Declared], stems: Sequence[str], rule: Rule, indent: int) -> None:
+    def _write_all(self, declared: Sequence[Declared], stems: Sequence[str], indent: int) -> None:
         pad = " " * indent
-        if len(declared) == len(stems) > 1:
-            if template := layout.family([each.source for each in declared], stems, "name"):
-                listed = ", ".join(map(quoted, stems))
-                self.lines += layout.call(f"for name in ({listed}):", indent) if len(listed) < 90 else [
-                    f"{pad}for name in (", *(f"{pad}    {quoted(stem)}," for stem in stems), f"{pad}):"]  # fmt: skip
-                self.lines += "\n".join(layout.call(template, indent + 4)).split("\n")
-                return
+        template = (
+            layout.family([each.source for each in declared], stems, "name") if len(declared) == len(stems) else None
+        )
+        if template:
+            listed = ", ".join(map(quoted, stems))
+            one_each = [f"{pad}for name in (", *(f"{pad}    {quoted(stem)}," for stem in stems), f"{pad}):"]
+            self.lines += [f"{pad}for name in ({listed}):"] if len(listed) < _SHORT else one_each
+            self.lines += "\n".join(layout.call(template, indent + 4)).split("\n")
+            return
         for each in declared:
             self._write(each, indent)
 
@@ -395,69 +303,7 @@ class Writer:
                 self.done.add(name)
                 rule = Rule(made.line, name, "")
                 why = f"its rule comes from {made.file or 'eval'}, line {made.line}, or from eval"
-                found = self.rules._todo(name, rule, why, made)
+                found = self.rules.fails(name, rule, why, made)
                 self.imports |= found.imports
                 self.declared.append(found)
                 self._write(found, 0)
-
-
-_LATE = frozenset(["BUILD_ID", "BUILD_DATE", "VCS_REF", "VCS_URL", "VCS_BRANCH", "VCS_TAG", "VCS_DESCRIBE", "BUILD_TIME_EPOCH", "BUILD_TIME_RFC_3339", "BUILD_TIME_UTC"])  # fmt: skip
-
-
-def _named_by(statement: object) -> list[str]:
-    return statement.targets.split() if isinstance(statement, Rule) and statement.recipe else []
-
-
-def _stem(pattern: str, name: str) -> str | None:
-    before, percent, after = pattern.partition("%")
-    if not percent or not name.startswith(before) or not name.endswith(after) or len(name) <= len(before) + len(after):
-        return None
-    return name[len(before) : len(name) - len(after) or None]
-
-
-def _has_rules(cond: Cond) -> bool:
-    every = (*cond.then, *cond.otherwise)
-    return any(
-        isinstance(each, Rule | Include | Other) or (isinstance(each, Cond) and _has_rules(each)) for each in every
-    )
-
-
-def _assigns(cond: Cond) -> Iterator[Assign]:
-    for each in (*cond.then, *cond.otherwise):
-        if isinstance(each, Assign):
-            yield each
-        elif isinstance(each, Cond):
-            yield from _assigns(each)
-
-
-def _without(lines: list[str], python: str) -> list[str]:
-    """The lines without the statement that assigns to a name; it stays where another statement needs it."""
-    starts = [at for at, line in enumerate(lines) if line.startswith(f"{python} = ")]
-    if len(starts) != 1:
-        return lines
-    end = starts[0] + 1
-    while (end < len(lines) and lines[end - 1].endswith(("(", ","))) or (
-        end < len(lines) and lines[end].startswith(")")
-    ):
-        end += 1
-    rest = lines[: starts[0]] + lines[end:]
-    return lines if python in names_in(["\n".join(rest)]) else rest
-
-
-def _exhaustive(found: Sequence[tuple[Assign, tuple[Cond, ...]]]) -> bool:
-    """Whether one condition sets a variable in both of its branches."""
-    cond = found[0][1][-1]
-    both = [each in cond.then for each, around in found if around == found[0][1]]
-    return len(found[0][1]) == 1 and True in both and False in both
-
-
-def _negated(test: str) -> str:
-    if test.startswith("not "):
-        return test[4:]
-    if " == " in test:
-        return test.replace(" == ", " != ", 1)
-    return test.replace(" != ", " == ", 1) if " != " in test else f"not {test}"
-
-
-def _code(body: str) -> str:
-    return "\n".join(line for line in body.split("\n") if not line.lstrip().startswith("#"))
