@@ -103,7 +103,7 @@ class VariableWriter:
         first = found[0][0]
         if known.kind == "odd":
             self._later(first.line, f"{name} {first.op} {first.value}", known.why, 0)
-        elif fixed := self.values.fixed(name):
+        elif fixed := self.values.why_fixed[name]:
             if name in self.values.settled_today:
                 self._later(first.line, f"{name} {first.op} {first.value}", f"{fixed}: this is its value today", 0)
             self.lines += layout.call(f"{known.python} = {quoted(known.value)}")
@@ -112,16 +112,15 @@ class VariableWriter:
 
     def _sequence(self, name: str, python: str) -> None:
         """The definitions one after the other, each under its conditions."""
-        found = self.values.effective(name)
-        alone = len(found) == 1 and tests_itself(*found[0])
-        if alone:
-            self.lines += layout.call(f"{python} = {self.values.definition(*found[0]).text}")
+        found = self.values.sources[name]
+        around_each = [(each, around) for each, around, _ in found]
+        if len(found) == 1 and tests_itself(*around_each[0]):
+            self.lines += layout.call(f"{python} = {found[0][2].text}")
             return
-        if all(around for _, around in found) and not exhaustive(found):
+        if all(around for _, around in around_each) and not exhaustive(around_each):
             self.lines.append(f'{python} = var({quoted(self.values.variable(name))}, "")')
         before: tuple[Cond, ...] = ()
-        for each, around in found:
-            source = self.values.definition(each, around)
+        for each, around, source in found:
             self._under(each, around, before, f"{python} = {source.text}")
             before = around
 

@@ -24,6 +24,19 @@ Planned = Callable[[str, Mapping[str, str]], Sequence[tuple[str, str]]]
 _ASSIGNED = re.compile(r"[A-Za-z_]\w*=")
 _TIMES = re.compile(r"\b\d{8}-\d{6}\b|\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|\b1[6-9]\d{8}\b|\b2\d{9}\b")
 _DIRTY = re.compile(r"@time-[0-9a-f]{7,40}(-dirty)?")  # imgmake says when the tree is not the commit's
+_COMMIT = "0123abc"
+_FIXED = {
+    "BUILD_ID": "20010203-040506-0123abc",
+    "BUILD_DATE": "2001-02-03T04:05:06Z",
+    "BUILD_TIME_RFC_3339": "2001-02-03T04:05:06Z",
+    "BUILD_TIME_UTC": "20010203-040506",
+    "BUILD_TIME_EPOCH": "981173106",
+    "VCS_REF": "0123abc" + "0" * 33,
+    "VCS_URL": "https://example.com/check.git",
+    "VCS_BRANCH": "check",
+    "VCS_TAG": "v0.0.1",
+    "VCS_DESCRIBE": "v0.0.1-1-g0123abc",
+}
 _OVERRIDDEN = "imgmake-check"
 _MOST = 12  # targets that are compared anew for each variable
 _OURS = frozenset({"label", "provenance", "progress", "iidfile", "load", "rm", "force-rm", "quiet"})
@@ -90,7 +103,8 @@ class Checker:
 
     def one(self, target: str, overrides: Mapping[str, str]) -> Compared:
         """One target in both dry runs."""
-        code, out, complaint = self.make.dry_run(target, overrides)
+        theirs, given = self._metadata()
+        code, out, complaint = self.make.dry_run(target, {**theirs, **overrides})
         left = next((each for each in self.migration.pipefile.left if each.target == target), None)
         if left is not None:
             return Compared(target, "different", (left.why,), tuple(filter(None, out)), said=True)
@@ -98,7 +112,7 @@ class Checker:
         if said:
             return Compared(target, "different", (f"needs {said[0]}, which is not translated",), said=True)
         try:
-            ours = self._ours(self.planned(target, overrides))
+            ours = self._ours(self.planned(target, {**given, **overrides}))
         except ImgmakeError as error:
             if code:
                 return Compared(target, "same", (f"fails in both: {complaint}",))
@@ -107,6 +121,21 @@ class Checker:
             why = f"make fails: {complaint}"
             return Compared(target, "better" if ours else "same", (why,), imgmake=tuple(each.text for each in ours))
         return self._compare(target, self._theirs(out), ours)
+
+    def _metadata(self) -> tuple[dict[str, str], dict[str, str]]:
+        """What make and imgmake are both given for the build's time and commit, which differ from run to run.
+
+        To give make a BUILD_ID may empty what it works out only without one: that is then given, too.
+        """
+        values = self.migration.values
+        known = [values.known(name) for name in values.definitions]
+        fixed = {each.name: _FIXED[each.python] for each in known if each.kind == "metadata"}
+        if not fixed:
+            return {}, {}
+        guarded = [each for each in known if each.kind == "late" and values.definitions[each.name][0][1]]
+        theirs = {each.name: each.value or _COMMIT for each in guarded}
+        ours = {each.exported: each.value or _COMMIT for each in guarded}
+        return {**theirs, **fixed}, {**ours, **_FIXED}
 
     # --- commands -------------------------------------------------------------------------------------------
 

@@ -101,3 +101,10 @@ def _filled(prefix: str, literal: str, name: str) -> str:
         literal = literal.replace("{", "{{").replace("}", "}}")
         prefix += "f"
     return prefix + literal.replace("\0", f"{{{name}}}")
+
+
+def stem_of(pattern: str, name: str) -> str | None:
+    before, percent, after = pattern.partition("%")
+    if not percent or not name.startswith(before) or not name.endswith(after) or len(name) <= len(before) + len(after):
+        return None
+    return name[len(before) : len(name) - len(after) or None]

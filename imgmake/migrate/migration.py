@@ -36,9 +36,15 @@ def migrate(makefile: str, text: str, make: Make, *, literal: bool) -> Migration
     shell, before, whole = _shell(statements, database)
     recipes = Recipes(values, literal, shell, before, whole)
     here = frozenset(path.name for path in make.folder.iterdir())
-    rules = Rules(values, recipes, database, here)
+    rules = Rules(values, recipes, database, _patterns(statements), here)
     pipefile = Writer(statements, database, values, rules, recipes).write()
     return Migration(makefile, statements, database, values, pipefile, review(statements, database, values, here))
+
+
+def _patterns(statements: Sequence[Statement]) -> tuple[str, ...]:
+    """The pattern rules at the top, which may make what nothing names."""
+    rules = [each for each in statements if isinstance(each, Rule) and each.recipe and not each.pattern]
+    return tuple(word for each in rules for word in each.targets.split() if "%" in word and len(word) > 1)
 
 
 def _shell(statements: Sequence[Statement], database: Database) -> tuple[str, str, bool]:

@@ -12,13 +12,6 @@ def named_by(statement: object) -> list[str]:
     return statement.targets.split() if isinstance(statement, Rule) and statement.recipe else []
 
 
-def stem_of(pattern: str, name: str) -> str | None:
-    before, percent, after = pattern.partition("%")
-    if not percent or not name.startswith(before) or not name.endswith(after) or len(name) <= len(before) + len(after):
-        return None
-    return name[len(before) : len(name) - len(after) or None]
-
-
 def has_rules(cond: Cond) -> bool:
     every = (*cond.then, *cond.otherwise)
     return any(

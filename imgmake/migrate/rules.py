@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from imgmake.migrate.arguments import image_arguments
 from imgmake.migrate.docker import words
 from imgmake.migrate.expand import Uncovered, mentioned
+from imgmake.migrate.layout import stem_of
 from imgmake.migrate.model import Cond, Database, Left, Line, Made, Rule
 from imgmake.migrate.python import Part, Parts, expression, identifier, quoted, today
 from imgmake.migrate.recipes import OWN, Mixed, Recipes, Step
@@ -40,6 +41,7 @@ class Rules:
     values: Values
     recipes: Recipes
     database: Database
+    patterns: tuple[str, ...] = ()  # of the pattern rules that were read
     files: frozenset[str] = frozenset()  # that the folder holds
     left: list[Left] = field(default_factory=list)
     notes: list[Left] = field(default_factory=list)
@@ -115,10 +117,21 @@ class Rules:
         given = [name for name in made.prerequisites if name != ".WAIT"]
         if not given:
             given = [word.replace("%", stem) for word in rule.prerequisites.split()] if stem else []
+        missing = [name for name in given if not self._there(name)]
+        if missing:
+            raise Uncovered(f"it needs {missing[0]}, which is no file here, and which no rule that was read makes")
         written = self._written(rule.prerequisites, target, stem) if not rule.double else None
         if written is not None and [name for name, _ in written] == given:
             return [source for _, source in written]
         return self._names(given)
+
+    def _there(self, name: str) -> bool:
+        """Whether imgmake would find a prerequisite: a target, or a file of the folder."""
+        made = self.database.targets.get(name)
+        if made is not None and made.target_file:
+            return True
+        by_pattern = any(stem_of(pattern, name) for pattern in self.patterns)
+        return by_pattern or (self.values.make.folder / name).exists() or any(char in name for char in "*?[")
 
     def _written(self, text: str, target: str, stem: str) -> list[tuple[str, str]] | None:
         """Each prerequisite's name and its source; None when that has to be asked of make."""
@@ -258,7 +271,7 @@ class Rules:
         message = f"{self.values.make.makefile}:{line}: {target} is not translated: {why}"
         quiet = message.replace("'", "").replace("$", "").replace("`", "").replace("\\", "").replace('"', "")
         failing = f"sh({quoted(f'echo {chr(39)}{quiet}{chr(39)} >&2; exit 1')})"
-        arguments = [quoted(target), *self._names(made.prerequisites), failing]
+        arguments = [quoted(target), *self._names([n for n in made.prerequisites if self._there(n)]), failing]
         source = f"phony({', '.join(arguments)})"
         return Declared(target, rule.line, source, "phony", frozenset({"phony", "sh"}), todo=why)
 

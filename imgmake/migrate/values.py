@@ -64,6 +64,9 @@ class Values(Meanings, Conditions):
         self.settled_today: dict[str, str] = {}  # variables with make's value of today, each with why
         self.settled: dict[str, str] = {}  # shell text of ours, and the make text that it stands for
         self.taken_apart: set[str] = set()  # constants whose words went into commands
+        self.why_fixed: dict[str, str] = {}
+        # Found while a variable was resolved, and written as found then: a ring of conditions is cut in one place.
+        self.sources: dict[str, list[tuple[Assign, tuple[Cond, ...], Source]]] = {}
         self._known: dict[str, Known] = {}
         self._busy: list[str] = []
 
@@ -98,10 +101,12 @@ class Values(Meanings, Conditions):
             return Known(name, meant, "metadata", self.today.get(name, ""), late=True, exported=meant)
         if any(each.op == "define" or is_macro(each.value) for each, _ in found):
             return Known(name, identifier(name), "macro", needs=tuple(mentioned(found[-1][0].value)))
-        if self.fixed(name):
+        self.why_fixed[name] = self.fixed(name)
+        if self.why_fixed[name]:
             return Known(name, self.python(name), "constant", self.today.get(name, ""))
         self._in_order(name, found)
-        return self._joined(name, [self.definition(each, around) for each, around in found])
+        self.sources[name] = [(each, around, self.definition(each, around)) for each, around in found]
+        return self._joined(name, [source for _, _, source in self.sources[name]])
 
     def fixed(self, name: str) -> str:
         """Why a variable is written with make's value: nothing can change it, or no Pipefile could; else empty."""

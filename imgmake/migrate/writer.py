@@ -20,7 +20,7 @@ from imgmake.migrate.model import (
     Pipefile,
     Rule,
 )
-from imgmake.migrate.outline import assigns, code, has_rules, named_by, stem_of, without
+from imgmake.migrate.outline import assigns, code, has_rules, named_by, without
 from imgmake.migrate.python import Part, Parts, quoted
 from imgmake.migrate.rules import Declared, names_in
 from imgmake.variables import LATE
@@ -228,7 +228,7 @@ class Writer(VariableWriter):
     def _family(self, rule: Rule, targets: Sequence[tuple[str, Parts]], indent: int) -> None:
         pattern = rule.pattern or rule.targets.strip()
         names = [name for name, _ in targets] if rule.pattern else self._instances(pattern)
-        stems = [(name, stem) for name in names if (stem := stem_of(pattern, name)) is not None]
+        stems = [(name, stem) for name in names if (stem := layout.stem_of(pattern, name)) is not None]
         if not stems:
             why = "make finds no target for this pattern: write a loop over the names that you use"
             self._later(rule.line, f"{rule.targets}: {rule.prerequisites}", why, indent)
@@ -252,7 +252,7 @@ class Writer(VariableWriter):
         names = dict.fromkeys([*asked, *(phony.prerequisites if phony else ())])
         own = {name for each in self.statements for name in named_by(each)}
         never = {name for name, made in every.items() if made.phony}  # make looks for no pattern for these
-        return [n for n in names if stem_of(pattern, n) and n not in own | never and n not in self.rules.files]
+        return [n for n in names if layout.stem_of(pattern, n) and n not in own | never and n not in self.rules.files]
 
     def _write_all(self, declared: Sequence[Declared], stems: Sequence[str], indent: int) -> None:
         pad = " " * indent
