@@ -124,15 +124,15 @@ def _compare(options: Options, scratch: Path, make: Make, migration: Migration) 
     """Every target in both dry runs; the Pipefile stands in the scratch folder for that time."""
     (scratch / NAME).write_text(migration.pipefile.text)
 
-    def planned(target: str, overrides: Mapping[str, str]) -> Sequence[tuple[str, str]]:
+    def planned(target: str, overrides: Mapping[str, str]) -> Sequence[tuple[str, str, str]]:
         return lines(replace(options, directory=scratch, file=None, overrides=overrides, goals=(target,), dry_run=True))
 
     return Checker(make, migration, planned, options.environ).every()
 
 
-def lines(options: Options) -> list[tuple[str, str]]:
-    """What a run would do where nothing is built yet: each target with its lines. Raises ImgmakeError."""
-    found: list[tuple[str, str]] = []
+def lines(options: Options) -> list[tuple[str, str, str]]:
+    """What a run would do where nothing is built yet: each target, its kind, and a line of it. Raises ImgmakeError."""
+    found: list[tuple[str, str, str]] = []
     with contextlib.ExitStack() as stack:
         hears = Silent()
         pipeline = load(options)
@@ -148,7 +148,7 @@ def lines(options: Options) -> list[tuple[str, str]]:
         for prospect in session.executor.prospects(goals, lines=True):
             if prospect.forecast.error is not None:
                 raise prospect.forecast.error
-            found += [(prospect.node.id, line) for line in prospect.lines]
+            found += [(prospect.node.id, prospect.node.rule.kind.value, line) for line in prospect.lines]
     return found
 
 

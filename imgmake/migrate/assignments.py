@@ -56,7 +56,7 @@ class VariableWriter:
         names = [n for n in dict.fromkeys(names) if re.fullmatch(r"[A-Za-z_]\w*", n) and n not in ("SHELL",)]
         plain = [n for n in names if self.values.known(n).kind in ("constant", "variable", "late", "metadata")]
         self.export_names = [n for n in plain if self.values.known(n).python]
-        self.recipes.exports = bool(self.export_names)
+        self.recipes.exports = frozenset(self.export_names)
 
     def _exports(self) -> None:
         """Written before the first rule that has a recipe."""

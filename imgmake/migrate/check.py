@@ -19,7 +19,8 @@ from imgmake.migrate.model import Compared
 from imgmake.migrate.python import Part
 from imgmake.migrate.scratch import Make
 
-Planned = Callable[[str, Mapping[str, str]], Sequence[tuple[str, str]]]
+# Of each line: its target, that one's kind, the text.
+Planned = Callable[[str, Mapping[str, str]], Sequence[tuple[str, str, str]]]
 
 _ASSIGNED = re.compile(r"[A-Za-z_]\w*=")
 _TIMES = re.compile(r"\b\d{8}-\d{6}\b|\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|\b1[6-9]\d{8}\b|\b2\d{9}\b")
@@ -50,6 +51,7 @@ class Command:
     key: tuple[str, ...]
     loose: tuple[tuple[str, ...], ...] = ()  # without what stands for a prefix or a flag of make's
     target: str = ""
+    kind: str = ""
 
 
 @dataclass
@@ -147,12 +149,14 @@ class Checker:
         found = [line for line in found if not line.lstrip().startswith("#")]
         return [Command(line, self._key(line)) for line in found]
 
-    def _ours(self, planned: Sequence[tuple[str, str]]) -> list[Command]:
+    def _ours(self, planned: Sequence[tuple[str, str, str]]) -> list[Command]:
         found = []
-        for target, line in planned:
+        for target, kind, line in planned:
             for text in _commands(line):
                 settled = self._settled(text)
-                found.append(Command(text, self._key(settled), tuple(map(self._key, _unwrapped(settled))), target))
+                found.append(
+                    Command(text, self._key(settled), tuple(map(self._key, _unwrapped(settled))), target, kind)
+                )
         return found
 
     def _settled(self, text: str) -> str:
@@ -186,7 +190,7 @@ class Checker:
                 why.append(reason)
                 continue
             at, each, told = next((one for one in found if one[1].target == target), found[0])
-            why += [*_better(command, each), *told]
+            why += [*_better(each), *told]
             met.append(at)
             rest.remove((at, each))
         reasons = [self._extra(extra, target) for _, extra in rest]
@@ -288,12 +292,10 @@ def _unwrapped(text: str) -> list[str]:
     return found[1:]
 
 
-def _better(theirs: Command, ours: Command) -> list[str]:
-    if theirs.key[:1] == ("docker build",):
+def _better(ours: Command) -> list[str]:
+    if ours.kind == "image":
         return ["skips when up to date"]
-    if ours.text.startswith(("hadolint ", "container-structure-test ")):
-        return ["skips when it has passed on the same inputs"]
-    return []
+    return ["skips when it has passed on the same inputs"] if ours.kind == "check" else []
 
 
 def _lacking(command: Command, ours: Sequence[Command]) -> str:

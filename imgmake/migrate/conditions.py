@@ -5,6 +5,7 @@ from __future__ import annotations
 from imgmake.migrate.expand import Uncovered
 from imgmake.migrate.model import Cond
 from imgmake.migrate.python import Part, expression, today
+from imgmake.variables import LATE
 
 
 class Conditions:
@@ -21,6 +22,8 @@ class Conditions:
             negated = not negated
         else:
             left, right = self.parts(cond.left), self.parts(cond.right)
+        if not right and len(left) == 1 and left[0].name in LATE:
+            return not negated  # what a Makefile works out when it was not given, imgmake works out by itself
         if any(part.late or part.dollar for part in (*left, *right)):
             raise Uncovered("its condition depends on what is known late")
         if not any(part.name for part in (*left, *right)):

@@ -109,7 +109,7 @@ def _add(found: dict[str, Made], block: list[str]) -> None:
         (about and about[1]) or "",
         int((about and about[2]) or 0),
         "# Not a target:" not in block,
-        frozenset(name for name in specific if len(name) > 1 and name != ".SHELLSTATUS"),
+        frozenset(name for name in specific if re.fullmatch(r"\w+", name)),
     )
 
 

@@ -100,7 +100,7 @@ class Recipes:
     shell: str = "/bin/sh"
     before: str = ""  # what .SHELLFLAGS ask of a shell, as its first command
     whole: bool = False  # .ONESHELL
-    exports: bool = False  # EXPORTED goes to every shell
+    exports: frozenset[str] = frozenset()  # names in EXPORTED, which goes to every shell
     images: dict[str, str] = field(default_factory=dict)
     _builds: bool = True
 
@@ -210,7 +210,7 @@ class Recipes:
             assigned = re.search(
                 rf"(?:^|[;&|\s(]){name}=|\bfor {name}\b|\bread\b[^;|&]*\b{name}\b|\bexport {name}\b", text
             )
-            if name in declared | set(LATE) and not assigned and name not in self.values.database.variables:
+            if name in (declared | set(LATE)) - self.exports and not assigned:
                 raise Uncovered(f"$${name} is the shell's own there, and a variable of the Pipefile has that name")
             if name in ("in", "out"):
                 raise Uncovered(f"$${name} is what imgmake calls the files of a rule")
