@@ -110,7 +110,7 @@ def _old_build(removal: Removal, now: float) -> str:
     return f"{name}  {removal.target}, {duration(max(0.0, now - removal.time))} old"
 
 
-def migration(options: Options) -> tuple[str, int]:
+def migrate(options: Options) -> tuple[str, int]:
     """Make a Pipefile of a Makefile, or compare the two; what is told, and the exit code. Raises UsageError."""
     from imgmake.app.migrating import migrating
 
@@ -256,6 +256,7 @@ __all__ = [
     "collect",
     "edges",
     "listing",
+    "migrate",
     "names",
     "plan",
     "svg",

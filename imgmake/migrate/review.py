@@ -67,7 +67,7 @@ def review(
 
 def _rules(statements: Sequence[object]) -> Iterator[Rule]:
     for each in statements:
-        if isinstance(each, Rule) and not each.targets.startswith("."):
+        if isinstance(each, Rule) and not re.match(r"\.[A-Z_]{4,}", each.targets):
             yield each
         elif isinstance(each, Cond):
             yield from _rules((*each.then, *each.otherwise))
@@ -181,19 +181,28 @@ def _instead(name: str, image: str, text: str) -> str:
 
 
 def _missing_phony(seen: Seen) -> Iterator[Finding]:
-    for name, rule in seen.rules.items():
-        made = seen.database.targets.get(name, Made(name, ()))
-        action = (
-            not made.phony and re.fullmatch(r"[\w-]+", name) and not re.search(r"\$@|\btouch\b|-o\s", seen.text(name))
+    names = [name for name, rule in seen.rules.items() if _is_action(name, seen)]
+    there = [name for name in names if name in seen.here]
+    for name in there:
+        yield Finding(
+            seen.rules[name].line,
+            f"{name} is not in .PHONY, and a file or folder of that name is here",
+            "make takes that for the target, and does not run the recipe",
+            "phony, check and image are names, whatever files there are",
         )
-        if action and (made.recipe or made.prerequisites):
-            there = name in seen.here
-            yield Finding(
-                rule.line,
-                f"{name} is not in .PHONY{', and a file of that name is here' if there else ''}",
-                "make never runs it" if there else "a file or folder of that name would stop it for good",
-                "phony, check and image are names, whatever files there are",
-            )
+    if others := [name for name in names if name not in there]:
+        yield Finding(
+            seen.rules[others[0]].line,
+            f"not in .PHONY, as what makes no file should be: {', '.join(others)}",
+            "a file or folder of that name would stop it for good",
+            "phony, check and image are names, whatever files there are",
+        )
+
+
+def _is_action(name: str, seen: Seen) -> bool:
+    made = seen.database.targets.get(name, Made(name, ()))
+    writes = re.search(r"\$@|\btouch\b|-o\s", seen.text(name))
+    return bool(not made.phony and re.fullmatch(r"[\w-]+", name) and not writes and (made.recipe or made.prerequisites))
 
 
 def _stamps(seen: Seen) -> Iterator[Finding]:

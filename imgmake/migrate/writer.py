@@ -85,7 +85,13 @@ class Writer(VariableWriter):
             and k.exported == n
             and n in self.written
         }
-        return Pipefile(text, tuple(self.rules.left), tuple(self.rules.notes), tuple(self.done), overridable)
+        return Pipefile(
+            text,
+            tuple(self.rules.left),
+            tuple(self.rules.notes),
+            tuple(dict.fromkeys(each.target for each in self.declared)),
+            overridable,
+        )
 
     def _text(self) -> str:
         named = {each.name for each in self.declared if each.name and each.name in self.used}

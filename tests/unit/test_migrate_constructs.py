@@ -146,7 +146,7 @@ SAME = {
         ['image("a", tags=["x/y:1", "x/y:latest"])'],
     ),
     "arguments of a build": (
-        "VERSION ?= 1\na:\n\tdocker build --build-arg VERSION=$(VERSION) --build-arg C=red -f web/Dockerfile -t x/y .\n",
+        "VERSION ?= 1\na:\n\tdocker build --build-arg VERSION=$(VERSION) --build-arg C=red -f web/Dockerfile -t x .\n",
         ['build_args={"C": "red"}', 'dockerfile="web/Dockerfile"'],
     ),
     "a stamp": (
