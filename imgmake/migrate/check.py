@@ -270,7 +270,7 @@ def _commands(line: str) -> list[str]:
     given: dict[str, str] = {}
     while words and _ASSIGNED.match(words[0]):
         name, _, value = words.pop(0).partition("=")
-        given[name] = value
+        given[name] = value.replace("\n", " ")  # as make joins them
     if len(words) < 3 or words[1] != "-ec":
         plain = line if not given or "DOCKER_BUILDKIT" not in given else line.partition(" ")[2]
         return re.split(r"(?<!\\)\n", plain)

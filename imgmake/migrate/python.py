@@ -144,6 +144,8 @@ def shell_text(parts: Parts) -> tuple[str, dict[str, str], bool]:
             text += part.text
             continue
         follows = parts[at + 1].text[:1] if at + 1 < len(parts) and not parts[at + 1].name else ""
+        if part.late and quote and re.search(r"\s", part.value):
+            raise Uncovered(f"{part.name} may be several lines, which make joins and a shell in quotes does not")
         by_name = part.shell or (part.name if braces else "")
         if by_name and _same_to_a_shell(part, text, quote):
             if not part.shell:

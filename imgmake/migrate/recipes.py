@@ -171,7 +171,8 @@ class Recipes:
         prefix = (_PREFIX.match(line.text) or [""])[0]
         text = line.text[len(prefix) :]
         if self.whole:
-            text = "\n".join(_PREFIX.sub("", each) if at == 0 else each for at, each in enumerate(text.split("\n")))
+            # A shell that is like sh: make takes the prefixes off every line.
+            text = "\n".join(_PREFIX.sub("", each) for each in text.split("\n"))
         parts = self.values.parts(text, scope)
         plain = not (self.literal or "-" in prefix or self.before or self.exports or self.whole)
         step = self._idiom(parts, line.line) if plain else None

@@ -89,6 +89,7 @@ SAME = {
         "V := $(shell echo 1.2)\na:\n\techo $(V)\n",
         ['V = var("V", sh("echo 1.2"))', 'sh("echo $V")'],
     ),
+    "a command of several lines": ("V := $(shell ls *.txt)\na:\n\techo $(V)\n", ['sh("echo $V")']),
     "a command in a recipe": ("a:\n\techo $(shell cat a.txt)\n", ['sh("echo $(cat a.txt)")']),
     "metadata": (
         "SHA := $(shell git rev-parse HEAD)\nNOW := $(shell date -u +%Y-%m-%dT%H:%M:%SZ)\na:\n\techo $(SHA) $(NOW)\n",
@@ -132,7 +133,7 @@ SAME = {
         "SHELL := /bin/bash\n.SHELLFLAGS := -eu -c\na:\n\techo\n",
         ['sh("set -eu; echo", shell="/bin/bash")'],
     ),
-    "one shell": (".ONESHELL:\na:\n\tx=1\n\techo $$x\n", ["x=1\n    echo $x"]),
+    "one shell": (".ONESHELL:\na:\n\tx=1\n\t@echo $$x\n", ["x=1\n    echo $x"]),
     "several targets": (
         "one two: a.txt\n\techo $@\n",
         ['for name in ("one", "two"):', 'phony(name, "a.txt", sh(f"echo {name}"))'],
@@ -188,6 +189,7 @@ LEFT = {
     "a variable of one target": ("p: E = 1\np: d\n\techo $(E)\nd:\n\techo $(E)\n", "p", "E is set for this target"),
     "eval": ("define R\nx-$(1):\n\techo $(1)\nendef\n$(foreach i,a,$(eval $(call R,$(i))))\n", "x-a", "eval"),
     "a function of a late value": ("V := $(shell echo v1)\nS = $(V:v%=%)\na:\n\techo $(S)\n", "a", "depends on"),
+    "lines in quotes": ('V := $(shell ls *.txt)\na:\n\techo "$(V)"\n', "a", "several lines"),
     "a name the shell has, too": ("V ?= 1\na:\n\techo $(V) $$V\n", "a", "the shell's own"),
 }
 
