@@ -110,6 +110,13 @@ def _old_build(removal: Removal, now: float) -> str:
     return f"{name}  {removal.target}, {age(now - removal.time)} old"
 
 
+def migrate(options: Options) -> tuple[str, int]:
+    """Make a Pipefile of a Makefile, or compare the two; what is told, and the exit code. Raises UsageError."""
+    from imgmake.app.migrating import migrating
+
+    return migrating(options)
+
+
 # --- telling --------------------------------------------------------------------------------------------------
 
 
@@ -249,6 +256,7 @@ __all__ = [
     "collect",
     "edges",
     "listing",
+    "migrate",
     "names",
     "plan",
     "svg",

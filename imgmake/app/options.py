@@ -37,5 +37,9 @@ class Options:
     yes: bool = False  # --gc: remove without asking
     allow_rollback: bool = False  # a moving tag may go back to an older commit
     allow_dirty: bool = False  # a publication may come from a dirty tree
+    migrate: str | None = None  # the Makefile; empty: the one that make would take
+    stdout: bool = False  # --migrate: show the Pipefile, write nothing
+    check: bool = False  # compare the Pipefile that is there with the Makefile
+    literal: bool = False  # --migrate: recipes as they stand, in sh(…)
     environ: Mapping[str, str] = field(default_factory=_environ)
     told: Callable[[], bytes | None] | None = None  # all that was printed so far, where that can be repeated

@@ -42,6 +42,7 @@ class Verbs(Protocol):
     def plan(self, options: Options) -> Planned: ...
     def verify(self, options: Options, references: Sequence[str]) -> Sequence[Verification]: ...
     def edges(self, options: Options) -> tuple[Sequence[tuple[str, Kind]], Sequence[Edge]]: ...
+    def migrate(self, options: Options) -> tuple[str, int]: ...
     def svg(self, dot: str) -> str: ...
 
 
@@ -136,6 +137,10 @@ def perform(request: Request, verbs: Verbs, options: Options, streams: Streams) 
         return _verify(request, verbs, options, streams)
     if request.verb == "plan":
         return _plan(request, verbs, options, streams)
+    if request.verb == "migrate":
+        text, code = verbs.migrate(options)
+        streams.say(text)
+        return code
     streams.say(_answer(request, verbs, options, streams))
     return 0
 

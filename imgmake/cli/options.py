@@ -67,6 +67,13 @@ StartEngine = Annotated[bool, _option(RUN, "Start, or install, an engine if none
 AllowRollback = Annotated[bool, _option(RUN, "Let a published tag move back to an older commit.", "--allow-rollback")]
 AllowDirty = Annotated[bool, _option(RUN, "Publish although files differ from the commit.", "--allow-dirty")]
 
+Migrate = Annotated[
+    str | None, _option(ASK, "Write Pipefile.py from a Makefile, and compare.", "--migrate", metavar="[Makefile]")
+]
+Stdout = Annotated[bool, _option(ASK, "With --migrate: show the Pipefile, write nothing.", "--stdout")]
+Check = Annotated[bool, _option(ASK, "Compare Pipefile.py with the Makefile beside it.", "--check")]
+Literal = Annotated[bool, _option(ASK, "With --migrate: every recipe as it stands, in sh().", "--literal")]
+
 List = Annotated[bool, _option(ASK, "The targets, and whether each is up to date.", "--list")]
 Why = Annotated[bool, _option(ASK, "Why each TARGET is stale, or is not.", "--why")]
 Plan = Annotated[bool, _option(ASK, "What would run, in order, and why.", "--plan")]
@@ -107,6 +114,10 @@ def _given(  # noqa: PLR0913 (typer reads the options from the parameters)
     plan: Plan = False,
     verify: Verify = False,
     graph: Graph = None,
+    migrate: Migrate = None,
+    stdout: Stdout = False,
+    check: Check = False,
+    literal: Literal = False,
     directory: Directory = [],  # noqa: B006
     file: File = None,
     silent: Silent = False,

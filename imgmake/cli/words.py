@@ -20,7 +20,7 @@ TAKE_A_VALUE = frozenset("CfWo")  # short options that swallow the rest of their
 class Request:
     """One command line, understood: the verb, how to tell about it, and the fields of `app.Options`."""
 
-    verb: str  # build, clean, gc, list, why, plan, verify, graph or version
+    verb: str  # build, clean, gc, list, why, plan, verify, graph, migrate or version
     options: Mapping[str, Any]
     json: bool = False
     drawing: str = "dot"
@@ -29,7 +29,7 @@ class Request:
 def request(words: Sequence[str], **given: Any) -> Request:
     """Sort what was read into the verb, the options of the run, and how to tell about it."""
     goals, overrides = split(words)
-    verb = _verb({name: given.pop(name) for name in _VERBS} | _graph(given))
+    verb = _verb({name: given.pop(name) for name in _VERBS} | _graph(given) | _migrate(given))
     json, drawing = given.pop("json"), given.pop("graph") or "dot"
     if given["jobs"] is not None and given["jobs"] < 1:
         raise UsageError(f"-j {given['jobs']}: at least one job is needed", hint="-j1 runs one job at a time")
@@ -52,6 +52,14 @@ def plain(words: Sequence[str], environ: Mapping[str, str]) -> Request | None:
 
 def _graph(given: Mapping[str, Any]) -> dict[str, bool]:
     return {"graph": given["graph"] is not None}
+
+
+def _migrate(given: Mapping[str, Any]) -> dict[str, bool]:
+    asked = given["migrate"] is not None or given["check"]
+    for name in ("stdout", "literal"):
+        if given[name] and not asked:
+            raise UsageError(f"--{name} goes with --migrate", hint=f"imgmake --migrate --{name}")
+    return {"migrate": asked}
 
 
 def _verb(asked: Mapping[str, bool]) -> str:
@@ -99,6 +107,9 @@ def _spell(word: str, rest: list[str]) -> Sequence[str]:
     following = rest[0] if rest else ""
     if word == "--graph":
         return [f"--graph={rest.pop(0) if following in DRAWINGS else 'dot'}"]
+    if word == "--migrate":
+        named = following and not following.startswith("-") and "=" not in following
+        return [f"--migrate={rest.pop(0) if named else ''}"]
     if word == "--jobs" and not following.isdigit():
         return [f"--jobs={UNLIMITED}"]
     if _ends_in_j(word) and not following.isdigit():

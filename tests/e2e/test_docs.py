@@ -7,6 +7,7 @@ In README.md and docs/, a fenced block is
 * ```console: lines after a prompt (``shop$``) are run in the page's repository, one shell each; the lines below must
   be their output.
   ``…`` stands for anything within a line, a line that is only ``…`` for any lines; IDs, dates and durations may differ.
+* ```make with the first line ``# Makefile``: the Makefile of the page's repository, without that line.
 * Any other language, or none, is only read.
 
 ``<!-- in: shop -->`` puts a page's blocks into a repository like the tutorial's; without it, into a small one.
@@ -137,6 +138,8 @@ def transcript(told: Page, repo: Repo, registry: str = REGISTRY) -> None:
     for block in told.blocks:
         if block.language == "python" and block.text.startswith("# Pipefile.py\n"):
             repo.write("Pipefile.py", block.text.replace(REGISTRY, registry))
+        elif block.language == "make" and block.text.startswith("# Makefile\n"):
+            repo.write("Makefile", block.text.partition("\n")[2])
         elif block.language == "console":
             for command, expected in commands(block.text):
                 script = f"{imgmake}\n{{ {command.replace(REGISTRY, registry)}\n}} 2>&1"

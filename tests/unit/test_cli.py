@@ -73,9 +73,10 @@ def test_nothing_asked_is_nothing_set() -> None:
         "jobs": None,
         "commit": None,
         "keep": 5,
+        "migrate": None,
     }
     flags = ["dry_run", "question", "always_make", "keep_going", "silent", "trace", "start_engine", "yes"]
-    flags += ["allow_rollback", "allow_dirty"]
+    flags += ["allow_rollback", "allow_dirty", "stdout", "check", "literal"]
     assert request == Request("build", {**fields, **dict.fromkeys(flags, False)})
 
 
@@ -197,6 +198,9 @@ class Fake:
         return Planned(
             steps, (PlannedTags("push", (change,)),), (Refused("r.test/app:1 holds another image", place=PLACE),)
         )
+
+    def migrate(self, options: Options) -> tuple[str, int]:
+        return f"{options.migrate}\n", 1
 
     def verify(self, options: Options, references: Sequence[str]) -> tuple[Verification, ...]:
         lacks = ("nothing says that it passed a check",)
@@ -347,7 +351,7 @@ def test_help_is_grouped_and_short(capsys: pytest.CaptureFixture[str]) -> None:
         "Where, and how it is told:",
         "Other:",
     ]
-    assert len(lines) < 48
+    assert len(lines) < 52
     assert max(map(len, lines)) <= 80
 
 

@@ -38,7 +38,7 @@ THOUGHT = {
     "versions",
 }
 DRIVE = {"executor"}
-EDGES = {"builders", "engine", "pipefile", "registry", "reporters", "shell", "sources", "state"}
+EDGES = {"builders", "engine", "migrate", "pipefile", "registry", "reporters", "shell", "sources", "state"}
 WIRING = {"app", "session", "wiring"}
 FACE = {"cli", "__main__"}
 FIRST = {"settled"}  # asked before anything else is imported: whatever it imported would be waited for on every run
@@ -183,7 +183,9 @@ def test_functions_stay_short() -> None:
 
 
 def test_nothing_is_left_for_later() -> None:
-    assert [str(path) for path in FILES if re.search(r"\b(TODO|FIXME|XXX)\b", path.read_text())] == []
+    written = PACKAGE / "migrate" / "model.py"  # the word that --migrate writes into Pipefiles stands there
+    texts = {path: path.read_text() for path in FILES if path != written}
+    assert [str(path) for path, text in texts.items() if re.search(r"\b(TODO|FIXME|XXX)\b", text)] == []
 
 
 def test_nobody_prints_but_through_a_reporter() -> None:

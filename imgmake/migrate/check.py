@@ -1,0 +1,345 @@
+"""The proof: for every target, what ``make -n`` and ``imgmake -n`` would run, command by command.
+
+Shell lines are compared by their words, docker's commands by their parsed arguments. A difference is never passed over:
+it is "better" for a reason that is told, or it is "different", with both texts.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from imgmake.errors import ImgmakeError
+from imgmake.migrate import docker
+from imgmake.migrate.expand import Uncovered, mentioned
+from imgmake.migrate.migration import Migration
+from imgmake.migrate.model import Compared
+from imgmake.migrate.python import Part
+from imgmake.migrate.scratch import Make
+
+# Of each line: its target, that one's kind, the text.
+Planned = Callable[[str, Mapping[str, str]], Sequence[tuple[str, str, str]]]
+
+_ASSIGNED = re.compile(r"[A-Za-z_]\w*=")
+_TIMES = re.compile(r"\b\d{8}-\d{6}\b|\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|\b1[6-9]\d{8}\b|\b2\d{9}\b")
+_DIRTY = re.compile(r"@time-[0-9a-f]{7,40}(-dirty)?")  # imgmake says when the tree is not the commit's
+_COMMIT = "0123abc"
+_FIXED = {
+    "BUILD_ID": "20010203-040506-0123abc",
+    "BUILD_DATE": "2001-02-03T04:05:06Z",
+    "BUILD_TIME_RFC_3339": "2001-02-03T04:05:06Z",
+    "BUILD_TIME_UTC": "20010203-040506",
+    "BUILD_TIME_EPOCH": "981173106",
+    "VCS_REF": "0123abc" + "0" * 33,
+    "VCS_URL": "https://example.com/check.git",
+    "VCS_BRANCH": "check",
+    "VCS_TAG": "v0.0.1",
+    "VCS_DESCRIBE": "v0.0.1-1-g0123abc",
+}
+_OVERRIDDEN = "imgmake-check"
+_MOST = 12  # targets that are compared anew for each variable
+_OURS = frozenset({"label", "provenance", "progress", "iidfile", "load", "rm", "force-rm", "quiet"})
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command of a dry run, as it is compared."""
+
+    text: str
+    key: tuple[str, ...]
+    loose: tuple[tuple[str, ...], ...] = ()  # without what stands for a prefix or a flag of make's
+    target: str = ""
+    kind: str = ""
+
+
+@dataclass
+class Checker:
+    """Compares a Makefile and a Pipefile in one scratch folder."""
+
+    make: Make
+    migration: Migration
+    planned: Planned
+    environ: Mapping[str, str]
+
+    def every(self) -> tuple[Compared, ...]:
+        """Each target of the Makefile, and the first with each overridable variable overridden."""
+        targets = [name for name in self.migration.pipefile.targets]
+        found = [self.one(target, {}) for target in targets]
+        said = {left.target: left.why for left in self.migration.pipefile.left}
+        for name in self.migration.pipefile.overridable:
+            found += self._overridden(name, found, said)
+        return tuple(found)
+
+    def _overridden(self, name: str, before: Sequence[Compared], said: Mapping[str, str]) -> list[Compared]:
+        """The targets whose commands the variable changes, with another value of it."""
+        found = []
+        value = {name: _OVERRIDDEN}
+        changed = [
+            one
+            for one in before
+            if one.verdict != "different" and one.target not in said and self._mentions(one.target, name)
+        ]
+        for one in changed[:_MOST]:
+            compared = self.one(one.target, value)
+            if compared.verdict == "different":
+                found.append(replace(compared, target=f"{one.target} {name}={_OVERRIDDEN}"))
+        return found
+
+    def _mentions(self, target: str, name: str) -> bool:
+        """Whether a recipe of a target's, or of what it needs, names a variable, or one that is made of it."""
+        values = self.migration.values
+        texts = [text for each in self._closure(target) for text in self._recipe(each)]
+        names = {used for text in texts for used in mentioned(text)}
+        while (
+            more := {n for used in names for each, _ in values.definitions.get(used, ()) for n in mentioned(each.value)}
+            - names
+        ):
+            names |= more
+        return name in names
+
+    def _recipe(self, target: str) -> tuple[str, ...]:
+        made = self.migration.database.targets.get(target)
+        return made.recipe if made is not None else ()
+
+    def one(self, target: str, overrides: Mapping[str, str]) -> Compared:
+        """One target in both dry runs."""
+        theirs, given = self._metadata()
+        code, out, complaint = self.make.dry_run(target, {**theirs, **overrides})
+        left = next((each for each in self.migration.pipefile.left if each.target == target), None)
+        if left is not None:
+            return Compared(target, "different", (left.why,), tuple(filter(None, out)), said=True)
+        said = sorted({each.target for each in self.migration.pipefile.left} & self._closure(target))
+        if said:
+            return Compared(target, "different", (f"needs {said[0]}, which is not translated",), said=True)
+        try:
+            ours = self._ours(self.planned(target, {**given, **overrides}))
+        except ImgmakeError as error:
+            if code:
+                return Compared(target, "same", (f"fails in both: {complaint}",))
+            return Compared(target, "different", (f"imgmake: {error.message}",), tuple(filter(None, out)))
+        if code:
+            why = f"make fails: {complaint}"
+            return Compared(target, "better" if ours else "same", (why,), imgmake=tuple(each.text for each in ours))
+        return self._compare(target, self._theirs(out), ours)
+
+    def _metadata(self) -> tuple[dict[str, str], dict[str, str]]:
+        """What make and imgmake are both given for the build's time and commit, which differ from run to run.
+
+        To give make a BUILD_ID may empty what it works out only without one: that is then given, too.
+        """
+        values = self.migration.values
+        known = [values.known(name) for name in values.definitions]
+        fixed = {each.name: _FIXED[each.python] for each in known if each.kind == "metadata"}
+        if not fixed:
+            return {}, {}
+        guarded = [each for each in known if each.kind == "late" and values.definitions[each.name][0][1]]
+        theirs = {each.name: each.value or _COMMIT for each in guarded}
+        ours = {each.exported: each.value or _COMMIT for each in guarded}
+        return {**theirs, **fixed}, {**ours, **_FIXED}
+
+    # --- commands -------------------------------------------------------------------------------------------
+
+    def _theirs(self, out: Sequence[str]) -> list[Command]:
+        text = "\n".join(out)
+        lines = re.split(r"(?<!\\)\n", text)
+        found = [line.replace(": make", "make") for line in lines]
+        found = [line for line in found if line.strip() and not re.match(r"make(\[\d+\])?: ", line)]
+        found = [line for line in found if not line.lstrip().startswith("#")]
+        return [Command(line, self._key(line)) for line in found]
+
+    def _ours(self, planned: Sequence[tuple[str, str, str]]) -> list[Command]:
+        found = []
+        for target, kind, line in planned:
+            for text in _commands(line):
+                settled = self._settled(text)
+                found.append(
+                    Command(text, self._key(settled), tuple(map(self._key, _unwrapped(settled))), target, kind)
+                )
+        return found
+
+    def _settled(self, text: str) -> str:
+        """make's answer for what it asks a shell while it expands, and we while it runs."""
+        for ours, answer in self.migration.values.settled.items():
+            text = text.replace(ours, answer)
+        return re.sub(r"\$\{(HOME|USER|PATH|LOGNAME|TMPDIR)\}", lambda match: self.environ.get(match[1], ""), text)
+
+    def _key(self, text: str) -> tuple[str, ...]:
+        text = text.replace(str(self.make.folder), "$PWD").replace("\\\n", " ")
+        text = re.sub(r"\$\(pwd\)|`pwd`|\$\{PWD\}", "$PWD", text)
+        text = _DIRTY.sub("@time-@commit", _TIMES.sub("@time", text))
+        try:
+            words = shlex.split(text)
+        except ValueError:
+            return (text,)
+        return _docker_key(text, words) or tuple(words)
+
+    # --- comparing ------------------------------------------------------------------------------------------
+
+    def _compare(self, target: str, theirs: Sequence[Command], ours: Sequence[Command]) -> Compared:
+        texts = tuple(c.text for c in theirs), tuple(c.text for c in ours)
+        why: list[str] = []
+        rest, met = list(enumerate(ours)), list[int]()
+        for command in theirs:
+            found = [(at, each, told) for at, each in rest if (told := self._equal(command, each, theirs)) is not None]
+            if not found:
+                reason = _lacking(command, ours)
+                if not reason:
+                    return Compared(target, "different", ("make runs what imgmake does not",), *texts)
+                why.append(reason)
+                continue
+            at, each, told = next((one for one in found if one[1].target == target), found[0])
+            why += [*_better(each), *told]
+            met.append(at)
+            rest.remove((at, each))
+        reasons = [self._extra(extra, target) for _, extra in rest]
+        if None in reasons:
+            return Compared(target, "different", ("imgmake runs what make does not",), *texts)
+        if not _in_order([(at, ours[at].target) for at in met]):
+            return Compared(target, "different", ("the commands of a target come in another order",), *texts)
+        if met != sorted(met):
+            why.append("targets that do not need each other come in another order")
+        told = [each for each in (*why, *reasons) if each]
+        return Compared(target, "better" if told else "same", tuple(dict.fromkeys(told)))
+
+    def _equal(self, theirs: Command, ours: Command, every: Sequence[Command]) -> list[str] | None:
+        """Why two commands are equal, as far as that has to be told; None when they are not."""
+        if theirs.key == ours.key or theirs.key in ours.loose:
+            return []
+        if theirs.key[:1] != ("docker build",) or ours.key[:1] != theirs.key[:1]:
+            return None
+        tagged = {f"tag={each.key[-1]}" for each in every if each.key[:1] == ("docker tag",)}
+        more = set(ours.key) - set(theirs.key) - tagged
+        less = set(theirs.key) - set(ours.key)
+        return self._arguments(theirs, {*more}, {*less})
+
+    def _arguments(self, theirs: Command, more: set[str], less: set[str]) -> list[str] | None:
+        """Two builds that differ in build arguments alone: imgmake passes those that the Dockerfile declares."""
+        declared = self._declared(theirs)
+        names = {each.removeprefix("build-arg=").partition("=")[0] for each in more | less if "build-arg=" in each}
+        if declared is None or not all(each.startswith("build-arg=") for each in more | less):
+            return None
+        lost = {each.removeprefix("build-arg=").partition("=")[0] for each in less}
+        if lost & declared or not {each.removeprefix("build-arg=").partition("=")[0] for each in more} <= declared:
+            return None
+        return [f"build arguments are those that the Dockerfile declares ({', '.join(sorted(names))})"] if names else []
+
+    def _declared(self, build: Command) -> set[str] | None:
+        """The arguments that a build's Dockerfile declares; None when it is not there."""
+        given = next((each.removeprefix("file=") for each in build.key if each.startswith("file=")), "")
+        path = self.make.folder / (given or f"{build.key[-1]}/Dockerfile")
+        if not path.is_file():
+            return None
+        return set(re.findall(r"^\s*ARG\s+(\w+)", path.read_text(errors="replace"), re.MULTILINE | re.IGNORECASE))
+
+    def _extra(self, command: Command, target: str) -> str | None:
+        """Why imgmake runs a command that make does not; None when there is no reason."""
+        if command.text.startswith("mkdir -p"):
+            return ""
+        if command.target and command.target != target and command.target not in self._closure(target):
+            return f"{command.target} comes first, since it is needed"
+        return None
+
+    def _closure(self, target: str) -> set[str]:
+        found: set[str] = set()
+        todo = [target]
+        while todo:
+            name = todo.pop()
+            if name not in found:
+                found.add(name)
+                made = self.migration.database.targets.get(name)
+                todo += [*made.prerequisites, *made.order_only] if made else []
+        return found
+
+
+def _in_order(met: Sequence[tuple[int, str]]) -> bool:
+    """Whether the commands of each target were met in their order."""
+    by_target: dict[str, list[int]] = {}
+    for at, target in met:
+        by_target.setdefault(target, []).append(at)
+    return all(found == sorted(found) for found in by_target.values())
+
+
+def _commands(line: str) -> list[str]:
+    """A line of imgmake's dry run as the shell lines that it comes to, values put in for names."""
+    try:
+        words = shlex.split(line)
+    except ValueError:
+        return [line]
+    given: dict[str, str] = {}
+    while words and _ASSIGNED.match(words[0]):
+        name, _, value = words.pop(0).partition("=")
+        given[name] = value.replace("\n", " ")  # as make joins them
+    if len(words) < 3 or words[1] != "-ec":
+        plain = line if not given or "DOCKER_BUILDKIT" not in given else line.partition(" ")[2]
+        return re.split(r"(?<!\\)\n", plain)
+    text = words[2]
+    for name, value in given.items():
+        text = re.sub(rf"\$\{{{name}\}}|\${name}\b", lambda _, value=value: value, text)  # type: ignore[misc]
+    return [each for each in re.split(r"(?<!\\)\n", text) if each.strip()]
+
+
+def _unwrapped(text: str) -> list[str]:
+    """A text of ours without what stands for make's ``-`` prefix, its .SHELLFLAGS, or that its shell has no ``-e``."""
+    found = [text]
+    while match := re.match(r"set [^;\n]*; ", found[-1]):
+        found.append(found[-1][match.end() :])
+    for each in list(found):
+        if each.endswith(" || true"):
+            bare = each.removesuffix(" || true")
+            found.append(bare[2:-2] if bare.startswith("( ") and bare.endswith(" )") else bare)
+    return found[1:]
+
+
+def _better(ours: Command) -> list[str]:
+    if ours.kind == "image":
+        return ["skips when up to date"]
+    return ["skips when it has passed on the same inputs"] if ours.kind == "check" else []
+
+
+def _lacking(command: Command, ours: Sequence[Command]) -> str:
+    if command.key[:1] in (("echo",), ("printf",)) and ">" not in command.text:
+        return "imgmake itself says what it built" if any(c.key[:1] == ("docker build",) for c in ours) else ""
+    if command.key[:1] == ("touch",):
+        return "no stamp is needed" if any(c.key[:1] == ("docker build",) for c in ours) else ""
+    if command.key[:1] == ("docker tag",) and any(_tags(command, each) for each in ours):
+        return "the build sets all tags"
+    return ""
+
+
+def _tags(command: Command, build: Command) -> bool:
+    return build.key[:1] == ("docker build",) and f"tag={command.key[-1]}" in build.key
+
+
+def _docker_key(text: str, words: Sequence[str]) -> tuple[str, ...] | None:
+    """A docker command by its parsed arguments, in one order; None for any other."""
+    if not words or words[0] != "docker":
+        return None
+    try:
+        found = docker.docker(docker.words([Part(text)]))
+    except Uncovered:
+        return None
+    if found is None:
+        return None
+    verb = "build" if found.verb == "buildx build" else found.verb
+    flags = sorted(_flag(verb, name, docker.text_of(value)) for name, value in found.flags if not _ignored(verb, name))
+    rest = [docker.text_of(word) for word in found.rest]
+    if verb == "build" and rest:
+        usual = f"file={rest[-1].rstrip('/')}/Dockerfile".replace("file=./", "file=")
+        flags = [flag for flag in flags if flag != usual]
+    return (f"docker {verb}", *dict.fromkeys(filter(None, flags)), "--", *(word.rstrip("/") or word for word in rest))
+
+
+def _ignored(verb: str, name: str) -> bool:
+    return verb == "build" and name in _OURS
+
+
+def _flag(verb: str, name: str, value: str) -> str:
+    if verb == "run" and name in ("interactive", "tty"):
+        return "tty"
+    if verb == "run" and name == "env" and value == "HOME=/tmp":
+        return ""
+    if verb == "build" and name == "file":
+        return f"file={value.removeprefix('./')}"
+    return f"{name}={value}"

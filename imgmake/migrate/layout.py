@@ -1,0 +1,110 @@
+"""Python source laid out as ruff would: calls broken at their arguments, imports sorted, families as loops. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+WIDTH = 120
+_STRING = re.compile(r'([rf]*)("""(?:.|\n)*?"""|"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\')')
+
+
+def call(source: str, indent: int = 0) -> list[str]:
+    """A statement's lines; one that is too long is broken at the arguments of its call."""
+    pad = " " * indent
+    first = source.split("\n", maxsplit=1)[0]
+    if "\n" not in source and len(pad + source) <= WIDTH:
+        return [pad + source]
+    if "\n" in source and not _STRING.search(source):
+        return [pad + first]
+    head, inner, tail = _opened(source)
+    if not head:
+        return [pad + source]
+    joined = f"{pad}    {', '.join(inner)}"
+    if "\n" not in source and len(joined) <= WIDTH:
+        return [pad + head, joined, pad + tail]
+    body = [line for each in inner for line in _comma(call(each, indent + 4))]
+    return [pad + head, *body, pad + tail]
+
+
+def _comma(lines: list[str]) -> list[str]:
+    return [*lines[:-1], f"{lines[-1]},"]
+
+
+def _opened(source: str) -> tuple[str, list[str], str]:
+    """The text up to the first bracket that is closed at the end, what stands in it by commas, and the end."""
+    at = next((at for at, char in _bare(source) if char in "([{"), -1)
+    if at < 0 or source[-1] not in ")]}":
+        return "", [], ""
+    return source[: at + 1], split(source[at + 1 : -1]), source[-1]
+
+
+def _bare(source: str) -> Iterable[tuple[int, str]]:
+    """Every character that is in no string literal, with its place."""
+    inside = [range(match.start(), match.end()) for match in _STRING.finditer(source)]
+    spans = iter(inside)
+    span = next(spans, range(len(source), len(source)))
+    for at, char in enumerate(source):
+        while at >= span.stop and span.start < len(source):
+            span = next(spans, range(len(source), len(source)))
+        if at not in span:
+            yield at, char
+
+
+def split(source: str) -> list[str]:
+    """Arguments at the commas that are in no bracket and no string.
+
+    >>> split("'a, b', f(c, d), e")
+    ["'a, b'", 'f(c, d)', 'e']
+    """
+    found, depth, start = [], 0, 0
+    for at, char in _bare(source):
+        depth += (char in "([{") - (char in ")]}")
+        if char == "," and depth == 0:
+            found.append(source[start:at].strip())
+            start = at + 1
+    return [each for each in [*found, source[start:].strip()] if each]
+
+
+def imports(names: Iterable[str]) -> list[str]:
+    """``from imgmake import …``, constants first, as isort has it."""
+    ordered = sorted(set(names), key=lambda name: (not name.isupper(), name))
+    line = f"from imgmake import {', '.join(ordered)}"
+    if len(line) <= WIDTH:
+        return [line] if ordered else []
+    return ["from imgmake import (", *(f"    {name}," for name in ordered), ")"]
+
+
+def family(sources: Sequence[str], stems: Sequence[str], name: str) -> str | None:
+    """One source that is each of `sources` with its stem for `name`; None when they differ in more than that."""
+    if len(sources) < 2 or any(re.search(r"[\"'\\{}]", stem) or not stem for stem in stems):
+        return None
+    template = _holes(sources[0], stems[0])
+    if "\0" not in template:
+        return None
+    if any(template.replace("\0", stem) != source for source, stem in zip(sources, stems, strict=True)):
+        return None
+    return _STRING.sub(lambda match: _filled(match[1], match[2], name), template)
+
+
+def _holes(source: str, stem: str) -> str:
+    word = re.compile(rf"(?<![A-Za-z0-9]){re.escape(stem)}(?![A-Za-z0-9])")
+    return _STRING.sub(lambda match: match[1] + word.sub("\0", match[2]), source)
+
+
+def _filled(prefix: str, literal: str, name: str) -> str:
+    if "\0" not in literal:
+        return prefix + literal
+    if literal.strip("\"'") == "\0" and not prefix:
+        return name
+    if "f" not in prefix:
+        literal = literal.replace("{", "{{").replace("}", "}}")
+        prefix += "f"
+    return prefix + literal.replace("\0", f"{{{name}}}")
+
+
+def stem_of(pattern: str, name: str) -> str | None:
+    before, percent, after = pattern.partition("%")
+    if not percent or not name.startswith(before) or not name.endswith(after) or len(name) <= len(before) + len(after):
+        return None
+    return name[len(before) : len(name) - len(after) or None]

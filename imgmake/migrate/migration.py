@@ -1,0 +1,57 @@
+"""One migration from end to end: make's database, our reading of the text, the Pipefile, the review."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from imgmake.migrate import reader
+from imgmake.migrate.model import Database, Finding, Pipefile, Rule, Statement
+from imgmake.migrate.recipes import Recipes
+from imgmake.migrate.review import review
+from imgmake.migrate.rules import Rules
+from imgmake.migrate.scratch import Make
+from imgmake.migrate.values import Values
+from imgmake.migrate.writer import Writer
+
+
+@dataclass(frozen=True)
+class Migration:
+    """A Makefile understood: what it says, what became of it, and what is wrong with it."""
+
+    makefile: str
+    statements: tuple[Statement, ...]
+    database: Database
+    values: Values
+    pipefile: Pipefile
+    findings: tuple[Finding, ...]
+
+
+def migrate(makefile: str, text: str, make: Make, *, literal: bool) -> Migration:
+    """The Pipefile of a Makefile's text. Raises MakeFailed when make cannot read it."""
+    database = make.database()
+    statements = reader.read(text)
+    values = Values(statements, database, make)
+    shell, before, whole = _shell(statements, database)
+    recipes = Recipes(values, literal, shell, before, whole)
+    here = frozenset(path.name for path in make.folder.iterdir())
+    rules = Rules(values, recipes, database, _patterns(statements), here)
+    pipefile = Writer(statements, database, values, rules, recipes).write()
+    return Migration(makefile, statements, database, values, pipefile, review(statements, database, values, here))
+
+
+def _patterns(statements: Sequence[Statement]) -> tuple[str, ...]:
+    """The pattern rules at the top, which may make what nothing names."""
+    rules = [each for each in statements if isinstance(each, Rule) and each.recipe and not each.pattern]
+    return tuple(word for each in rules for word in each.targets.split() if "%" in word and len(word) > 1)
+
+
+def _shell(statements: Sequence[Statement], database: Database) -> tuple[str, str, bool]:
+    """SHELL, .SHELLFLAGS as a first command, and whether .ONESHELL."""
+    given, flags = database.variables.get("SHELL"), database.variables.get(".SHELLFLAGS")
+    shell = given.text.removeprefix("/usr/bin/env ") if given is not None else "/bin/sh"
+    asked = re.sub(r"(?<=-)([a-z]*)c([a-z]*)", r"\1\2", flags.text) if flags is not None else ""
+    asked = re.sub(r"(^|\s)-(?=\s|$)", " ", asked).strip()
+    whole = any(isinstance(each, Rule) and each.targets.split()[:1] == [".ONESHELL"] for each in statements)
+    return "/bin/sh" if shell == "sh" else shell, f"set {asked}" if asked not in ("", "-e") else "", whole

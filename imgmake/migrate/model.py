@@ -1,0 +1,165 @@
+"""The words of a migration: what stands in a Makefile, what make says of it, what is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+MARK = "TODO"  # what stands in a Pipefile where a person has to decide
+
+
+@dataclass(frozen=True)
+class Comment:
+    """A line with a comment, or an empty one (`text` is then empty)."""
+
+    line: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Assign:
+    """``NAME op value``, unexpanded; `target` when it is target-specific, `export` for ``export NAME …``."""
+
+    line: int
+    name: str
+    op: str  # =, :=, ?=, +=, !=, define; empty for a bare ``export NAME``
+    value: str
+    export: bool = False
+    override: bool = False
+    target: str = ""
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One logical line of a recipe, as it stands there but for the tab; backslash-newlines are kept."""
+
+    line: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Cond:
+    """``ifeq`` and its kin, around statements or recipe lines; ``else ifeq`` is a `Cond` in `otherwise`."""
+
+    line: int
+    test: Literal["ifeq", "ifneq", "ifdef", "ifndef"]
+    left: str
+    right: str
+    then: tuple[Statement | Line, ...]
+    otherwise: tuple[Statement | Line, ...]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """``targets: prerequisites | order-only`` and its recipe, unexpanded; `pattern` of a static pattern rule."""
+
+    line: int
+    targets: str
+    prerequisites: str
+    order_only: str = ""
+    pattern: str = ""
+    double: bool = False
+    recipe: tuple[Line | Cond, ...] = ()
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class Include:
+    """``include``, ``-include`` or ``sinclude``."""
+
+    line: int
+    files: str
+    optional: bool
+
+
+@dataclass(frozen=True)
+class Other:
+    """A line that is nothing of these: ``$(eval …)``, ``vpath``, …"""
+
+    line: int
+    text: str
+
+
+Statement = Comment | Assign | Rule | Cond | Include | Other
+
+
+@dataclass(frozen=True)
+class Made:
+    """One target of make's database."""
+
+    name: str
+    prerequisites: tuple[str, ...]
+    order_only: tuple[str, ...] = ()
+    phony: bool = False
+    recipe: tuple[str, ...] = ()  # physical lines, unexpanded
+    file: str = ""
+    line: int = 0  # of the recipe
+    target_file: bool = True  # whether make takes it for a target, and not only for a prerequisite
+    specific: frozenset[str] = frozenset()  # names of target-specific variables
+
+
+@dataclass(frozen=True)
+class Value:
+    """One variable of make's database: its text as make keeps it, where that came from, and its flavor."""
+
+    name: str
+    text: str
+    origin: str  # makefile, environment, command line, override, default, automatic
+    flavor: str  # =, :=, define
+    file: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True)
+class Database:
+    """What ``make -pnq`` says a Makefile means."""
+
+    targets: Mapping[str, Made]
+    variables: Mapping[str, Value]
+    default: str = ""
+    patterns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One defect of the Makefile: what follows from it, and what the Pipefile does instead."""
+
+    line: int
+    what: str
+    consequence: str
+    instead: str
+
+
+@dataclass(frozen=True)
+class Left:
+    """What was not translated, or only for today: the Makefile's line, what stands there, and why."""
+
+    line: int
+    text: str
+    why: str
+    target: str = ""  # which fails when it is run; empty where only something had to be said
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One target in make's dry run and in imgmake's."""
+
+    target: str
+    verdict: Literal["same", "better", "different"]
+    why: tuple[str, ...] = ()
+    make: tuple[str, ...] = ()
+    imgmake: tuple[str, ...] = ()
+    said: bool = False  # a difference that the report names
+
+
+@dataclass(frozen=True)
+class Pipefile:
+    """The Pipefile that comes of a Makefile, and what is to be said about it."""
+
+    text: str
+    left: tuple[Left, ...] = ()
+    notes: tuple[Left, ...] = ()
+    targets: tuple[str, ...] = ()
+    overridable: Mapping[str, str] = field(default_factory=dict)  # variables, and make's value of each

@@ -1,0 +1,60 @@
+"""Questions about statements of a Makefile and lines of a Pipefile that need nothing but themselves. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from imgmake.migrate.model import Assign, Cond, Include, Other, Rule
+from imgmake.migrate.rules import names_in
+
+
+def named_by(statement: object) -> list[str]:
+    return statement.targets.split() if isinstance(statement, Rule) and statement.recipe else []
+
+
+def has_rules(cond: Cond) -> bool:
+    every = (*cond.then, *cond.otherwise)
+    return any(
+        isinstance(each, Rule | Include | Other) or (isinstance(each, Cond) and has_rules(each)) for each in every
+    )
+
+
+def assigns(cond: Cond) -> Iterator[Assign]:
+    for each in (*cond.then, *cond.otherwise):
+        if isinstance(each, Assign):
+            yield each
+        elif isinstance(each, Cond):
+            yield from assigns(each)
+
+
+def without(lines: list[str], python: str) -> list[str]:
+    """The lines without the statement that assigns to a name; it stays where another statement needs it."""
+    starts = [at for at, line in enumerate(lines) if line.startswith(f"{python} = ")]
+    if len(starts) != 1:
+        return lines
+    end = starts[0] + 1
+    while (end < len(lines) and lines[end - 1].endswith(("(", ","))) or (
+        end < len(lines) and lines[end].startswith(")")
+    ):
+        end += 1
+    rest = lines[: starts[0]] + lines[end:]
+    return lines if python in names_in(["\n".join(rest)]) else rest
+
+
+def exhaustive(found: Sequence[tuple[Assign, tuple[Cond, ...]]]) -> bool:
+    """Whether one condition sets a variable in both of its branches."""
+    cond = found[0][1][-1]
+    both = [each in cond.then for each, around in found if around == found[0][1]]
+    return len(found[0][1]) == 1 and True in both and False in both
+
+
+def negated(test: str) -> str:
+    if test.startswith("not "):
+        return test[4:]
+    if " == " in test:
+        return test.replace(" == ", " != ", 1)
+    return test.replace(" != ", " == ", 1) if " != " in test else f"not {test}"
+
+
+def code(body: str) -> str:
+    return "\n".join(line for line in body.split("\n") if not line.lstrip().startswith("#"))

@@ -1,0 +1,201 @@
+"""Text of a Makefile as Python source: string literals, f-strings, shell texts. Decides nothing about meaning."""
+
+from __future__ import annotations
+
+import json
+import keyword
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from imgmake.migrate.expand import Uncovered
+
+_PLAIN = re.compile(r"[\w@%+=:,./ -]*")
+TAKEN = frozenset(
+    [
+        "BUILD_DATE",
+        "BUILD_ID",
+        "BUILD_TIME_EPOCH",
+        "BUILD_TIME_RFC_3339",
+        "BUILD_TIME_UTC",
+        "FINGERPRINT",
+        "PLATFORM",
+        "SOURCE_DATE_EPOCH",
+        "ARCH",
+        "VCS_BRANCH",
+        "VCS_DESCRIBE",
+        "VCS_REF",
+        "VCS_TAG",
+        "VCS_URL",
+        "check",
+        "default",
+        "extract",
+        "file",
+        "glob",
+        "image",
+        "include",
+        "lint",
+        "phony",
+        "publish",
+        "run",
+        "sbom",
+        "scan",
+        "semver",
+        "sh",
+        "structure_test",
+        "tag",
+        "var",
+        "str",
+        "map",
+        "dict",
+        "list",
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stretch of text: literal, or the value of something with a name in the Pipefile.
+
+    name:  the Python name; empty for literal text.
+    shell: the name under which imgmake exports it to a shell; empty when it does not.
+    late:  whether the value is known only when something runs.
+    value: make's value today, by which it is judged whether a shell would read it as it reads text.
+    dollar: literal text that is the shell's to expand.
+    """
+
+    text: str = ""
+    name: str = ""
+    shell: str = ""
+    late: bool = False
+    value: str = ""
+    dollar: bool = False
+
+
+Parts = Sequence[Part]
+
+
+def identifier(name: str) -> str:
+    """A Python name for a variable of make's; one of our own words, or Python's, gets an underscore behind it."""
+    found = re.sub(r"\W", "_", name, flags=re.ASCII)
+    if not re.match(r"[A-Za-z_]", found):
+        found = f"_{found}"
+    return f"{found}_" if found in TAKEN or keyword.iskeyword(found) else found
+
+
+def quoted(text: str) -> str:
+    """A string literal as ruff would write it, one line.
+
+    >>> print(quoted("it's"), quoted('say "x"'))
+    "it's" 'say "x"'
+    """
+    escaped = json.dumps(text, ensure_ascii=False)
+    if '"' in text and "'" not in text:
+        return "'" + escaped[1:-1].replace('\\"', '"') + "'"
+    return escaped
+
+
+def expression(parts: Parts) -> str:
+    """A Python expression for a text: a literal, a name, or an f-string. Raises Uncovered for the shell's own."""
+    if any(part.dollar for part in parts):
+        raise Uncovered("it holds text for a shell where no shell is")
+    parts = merged(parts)
+    if not parts:
+        return '""'
+    if len(parts) == 1 and parts[0].name:
+        return parts[0].name
+    if not any(part.name for part in parts):
+        return quoted("".join(part.text for part in parts))
+    return "f" + quoted("".join(_spliced(part) for part in parts))
+
+
+def _spliced(part: Part) -> str:
+    return f"{{{part.name}}}" if part.name else part.text.replace("{", "{{").replace("}", "}}")
+
+
+def merged(parts: Parts) -> list[Part]:
+    """Neighbouring literals joined, empty ones left out."""
+    found: list[Part] = []
+    for part in parts:
+        if found and not part.name and not found[-1].name and part.dollar == found[-1].dollar:
+            found[-1] = Part(found[-1].text + part.text, dollar=part.dollar)
+        elif part.name or part.text:
+            found.append(part)
+    return found
+
+
+def today(parts: Parts) -> str:
+    """The text with make's values of today."""
+    return "".join(part.value if part.name else part.text for part in parts)
+
+
+def shell_text(parts: Parts) -> tuple[str, dict[str, str], bool]:
+    """The text for `sh`, what is passed to it by name, and whether it is an f-string.
+
+    A value goes in as ``$NAME`` where a shell reads that as make's splicing; else it is spliced, as make does.
+    Raises Uncovered when a value that is known late would have to be.
+    """
+    parts = merged(parts)
+    braces = any("{" in part.text or "}" in part.text for part in parts if not part.name)
+    text, given, spliced, quote = "", dict[str, str](), False, ""
+    for at, part in enumerate(parts):
+        if not part.name:
+            quote = _quote(part.text, quote)
+            text += part.text
+            continue
+        follows = parts[at + 1].text[:1] if at + 1 < len(parts) and not parts[at + 1].name else ""
+        if part.late and quote and re.search(r"\s", part.value):
+            raise Uncovered(f"{part.name} may be several lines, which make joins and a shell in quotes does not")
+        by_name = part.shell or (part.name if braces else "")
+        if by_name and _same_to_a_shell(part, text, quote):
+            if not part.shell:
+                given[by_name] = part.name
+            text += _use(by_name, follows, quote)
+        elif part.late and (quote == "'" or not _same_to_a_shell(part, text, quote)):
+            raise Uncovered(f"the value of {part.name} is known late, and a shell would not read ${part.name} as text")
+        else:
+            spliced = True
+            text += f"\0{part.name}\0"
+    text = re.sub(r"''(\"\$(?:\w+|\{\w+\})\")''", r"\1", text)
+    if not spliced:
+        return text, given, False
+    return _as_f_string(text), given, True
+
+
+def _as_f_string(text: str) -> str:
+    halves = text.split("\0")
+    return "".join(
+        f"{{{half}}}" if at % 2 else half.replace("{", "{{").replace("}", "}}") for at, half in enumerate(halves)
+    )
+
+
+def _same_to_a_shell(part: Part, before: str, quote: str) -> bool:
+    if before.endswith("\\") or not _PLAIN.fullmatch(part.value):
+        return False
+    starts_word = not quote and (not before or before[-1] in " \t\n;&|(")
+    return not ("=" in part.value and starts_word and _command_position(before))
+
+
+def _command_position(before: str) -> bool:
+    words = re.split(r"[;&|(\n]", before)[-1].split()
+    return all("=" in word for word in words)
+
+
+def _use(name: str, follows: str, quote: str) -> str:
+    used = f"${{{name}}}" if follows and re.match(r"\w", follows) and quote != "'" else f"${name}"
+    return f"'\"{used}\"'" if quote == "'" else used
+
+
+def _quote(text: str, quote: str) -> str:
+    """Which quotes are open after a stretch of shell text."""
+    escaped = False
+    for char in text:
+        if escaped:
+            escaped = False
+        elif char == "\\" and quote != "'":
+            escaped = True
+        elif quote:
+            quote = "" if char == quote else quote
+        elif char in "'\"":
+            quote = char
+    return quote

@@ -1,0 +1,375 @@
+"""Recipe lines as commands of a Pipefile: what is certain becomes idiomatic, all else `sh` with its text unchanged."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from imgmake.migrate import docker
+from imgmake.migrate.arguments import mount, run_keywords
+from imgmake.migrate.docker import CALLER, HERE, Docker, Words
+from imgmake.migrate.expand import Call, Uncovered, Use, arguments, pieces
+from imgmake.migrate.model import Cond, Line
+from imgmake.migrate.python import Part, Parts, expression, merged, quoted, shell_text, today
+from imgmake.migrate.values import Scope, Values
+from imgmake.variables import LATE
+
+_PREFIX = re.compile(r"^(?:[@+-]|[ \t])*")
+_OWN = re.compile(r"(?<!\\)\$\{?([A-Za-z_]\w*)")
+_BUILD_FLAGS = frozenset(
+    {
+        "tag",
+        "file",
+        "target",
+        "build-arg",
+        "platform",
+        "label",
+        "pull",
+        "rm",
+        "progress",
+        "network",
+        "load",
+        "quiet",
+        "secret",
+        "no-cache",
+        "force-rm",
+        "ssh",
+        "build-context",
+        "add-host",
+        "shm-size",
+        "ulimit",
+        "memory",
+        "cache-from",
+    }
+)
+_SILENT_FLAGS = frozenset({"rm", "force-rm", "load", "quiet", "progress"})  # imgmake builds so anyway
+_RUN_FLAGS = frozenset(
+    {
+        "rm",
+        "volume",
+        "workdir",
+        "env",
+        "user",
+        "network",
+        "publish",
+        "entrypoint",
+        "tty",
+        "interactive",
+        "platform",
+        "privileged",
+        "init",
+        "cap-add",
+        "shm-size",
+        "add-host",
+    }
+)
+
+
+OWN = "own"  # marks text that this module itself put in: $in and $out
+
+
+class Mixed(Exception):
+    """A recipe that builds an image and does more: it stays a list of shell commands."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of a recipe: its Python source, what it is, and what a person should know of it."""
+
+    source: str
+    what: str  # sh, run, lint, test, tag, build, push, echo, choice
+    line: int
+    imports: frozenset[str] = frozenset()
+    needs: frozenset[str] = frozenset()  # Python names that it uses
+    build: Docker | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class Recipes:
+    """Translates recipes of one Makefile.
+
+    images: names of image rules by the expression of each of their tags, filled in by the writer.
+    """
+
+    values: Values
+    literal: bool = False
+    shell: str = "/bin/sh"
+    before: str = ""  # what .SHELLFLAGS ask of a shell, as its first command
+    whole: bool = False  # .ONESHELL
+    exports: frozenset[str] = frozenset()  # names in EXPORTED, which goes to every shell
+    images: dict[str, str] = field(default_factory=dict)
+    _builds: bool = True
+
+    @contextmanager
+    def builds_as_text(self) -> Iterator[None]:
+        """While this lasts, a docker build is a command like any other."""
+        before, self._builds = self._builds, False
+        try:
+            yield
+        finally:
+            self._builds = before
+
+    def steps(self, recipe: Sequence[Line | Cond], scope: Scope) -> list[Step]:
+        """The commands of a recipe. Raises Uncovered with the place in its text."""
+        found: list[Step] = []
+        if self.whole and recipe and all(isinstance(each, Line) for each in recipe):
+            text = "\n".join(each.text for each in recipe if isinstance(each, Line))
+            return [self._line(Line(recipe[0].line, text), scope)]
+        for each in recipe:
+            found += self._choice(each, scope) if isinstance(each, Cond) else self._lines(each, scope)
+        return found
+
+    def _lines(self, line: Line, scope: Scope) -> Iterator[Step]:
+        """A line that is only a macro of several lines is as many lines."""
+        for text in self._macro(line.text):
+            stripped = _PREFIX.sub("", text)
+            if stripped and not stripped.startswith("#"):
+                yield self._line(Line(line.line, text), scope)
+
+    def _macro(self, text: str) -> list[str]:
+        prefix = (_PREFIX.match(text) or [""])[0]
+        whole = list(pieces(text[len(prefix) :].strip()))
+        if len(whole) != 1 or not isinstance(whole[0], Use | Call):
+            return [text]
+        called = isinstance(whole[0], Call) and whole[0].function == "call"
+        given = arguments(whole[0].arguments) if isinstance(whole[0], Call) else [whole[0].name]
+        found = self.values.definitions.get(given[0].strip(), [])
+        if not found or found[-1][0].op != "define" or not (called or isinstance(whole[0], Use)):
+            return [text]
+        body = found[-1][0].value
+        for at in range(9, 0, -1):
+            value = given[at] if at < len(given) else ""
+            body = body.replace(f"$({at})", value).replace(f"${{{at}}}", value).replace(f"${at}", value)
+        return [prefix + each for each in re.split(r"(?<!\\)\n", body)]
+
+    def _choice(self, cond: Cond, scope: Scope) -> list[Step]:
+        """Lines that a condition guards."""
+        test = self.values.condition(cond)
+        then = self.steps(_recipe(cond.then), scope) if test is not False else []
+        other = self.steps(_recipe(cond.otherwise), scope) if test is not True else []
+        if isinstance(test, bool):
+            return then if test else other
+        both = [*then, *other]
+        source = f"{_listed(then)} if {test} else {_listed(other)}"
+        names = frozenset(re.findall(r"[A-Za-z_]\w*", re.sub(r"\"[^\"]*\"", "", str(test))))
+        return [
+            Step(
+                source,
+                "choice",
+                cond.line,
+                frozenset[str]().union(*(step.imports for step in both)),
+                names.union(*(step.needs for step in both)),
+                notes=tuple(note for step in both for note in step.notes),
+            )
+        ]
+
+    def _line(self, line: Line, scope: Scope) -> Step:
+        prefix = (_PREFIX.match(line.text) or [""])[0]
+        text = line.text[len(prefix) :]
+        if self.whole:
+            # A shell that is like sh: make takes the prefixes off every line.
+            text = "\n".join(_PREFIX.sub("", each) for each in text.split("\n"))
+        parts = self.values.parts(text, scope)
+        plain = not (self.literal or "-" in prefix or self.before or self.exports or self.whole)
+        step = self._idiom(parts, line.line) if plain else None
+        return step or self._sh(parts, line, ignored="-" in prefix)
+
+    # --- sh -------------------------------------------------------------------------------------------------
+
+    def _sh(self, parts: list[Part], line: Line, *, ignored: bool) -> Step:
+        self._guard(parts)
+        plain = today(parts)
+        notes: list[str] = []
+        if ignored:
+            # A whole text in brackets: what is ignored is the end of the line, not of its last command.
+            simple = not re.search(r"[;&|\n]", plain)
+            parts = [*parts, Part(" || true")] if simple else [Part("( "), *parts, Part(" ) || true")]
+        if "$?" in plain or _goes_on(plain):
+            parts = [Part("set +e; "), *parts]
+        if self.before:
+            parts = [Part(f"{self.before}; "), *parts]
+        body, given, spliced = shell_text(parts)
+        extra = [f"{key}={value}" for key, value in given.items()]
+        extra += [f"shell={quoted(self.shell)}"] if self.shell != "/bin/sh" else []
+        extra += ["**EXPORTED"] if self.exports else []
+        literal = f"{'f' * spliced}{_text(body)}"
+        needs = frozenset(part.name for part in parts if part.name)
+        what = "echo" if re.match(r"(echo|printf)\b[^|><;&]*$", plain.strip()) else "sh"
+        return Step(
+            f"sh({', '.join([literal, *extra])})", what, line.line, frozenset({"sh"}), needs, notes=tuple(notes)
+        )
+
+    def _guard(self, parts: Parts) -> None:
+        """A name of the shell's own that imgmake would give a value to."""
+        text = "".join(part.text for part in parts if not part.name and part.value != OWN)
+        declared = {self.values.variable(n) for n in self.values.definitions if self.values.known(n).exported}
+        for name in _OWN.findall(text):
+            assigned = re.search(
+                rf"(?:^|[;&|\s(]){name}=|\bfor {name}\b|\bread\b[^;|&]*\b{name}\b|\bexport {name}\b", text
+            )
+            if name in (declared | set(LATE)) - self.exports and not assigned:
+                raise Uncovered(f"$${name} is the shell's own there, and a variable of the Pipefile has that name")
+            if name in ("in", "out"):
+                raise Uncovered(f"$${name} is what imgmake calls the files of a rule")
+
+    # --- what has a word of its own ---------------------------------------------------------------------------
+
+    def _idiom(self, parts: Parts, line: int) -> Step | None:
+        try:
+            found = docker.words(self.values.inlined(parts))
+            return self._tool(found, line) or self._docker(found, line)
+        except Uncovered:
+            return None  # as it stands there, for a shell
+
+    def _tool(self, found: Words, line: int) -> Step | None:
+        if found.text(0) == "hadolint":
+            files = found.words[1:]
+            if files and not any(_starts(word, "-") for word in files):
+                return _step(f"lint({', '.join(map(expression, files))})", "lint", line, "lint", found.words)
+        if found.text(0) == "container-structure-test" and found.text(1) == "test":
+            return self._structure_test(found, line)
+        return None
+
+    def _structure_test(self, found: Words, line: int) -> Step | None:
+        image, configs = list[Parts](), list[Parts]()
+        rest = list(found.words[2:])
+        while rest:
+            word = rest.pop(0)
+            head = word[0].text if word and not word[0].name else ""
+            name, equals, value = head.lstrip("-").partition("=")
+            into = {"image": image, "i": image, "config": configs, "c": configs}.get(name)
+            if into is None or not head.startswith("-") or not (equals or rest):
+                return None
+            into.append(merged([Part(value), *word[1:]]) if equals else rest.pop(0))
+        if len(image) != 1 or not configs:
+            return None
+        source = f"structure_test({self._image(image[0])}, {', '.join(map(expression, configs))})"
+        return _step(source, "test", line, "structure_test", found.words)
+
+    def _image(self, word: Parts) -> str:
+        """The rule that makes an image, where it stands above; else its reference."""
+        source = expression(word)
+        return self.images.get(source, source)
+
+    def _docker(self, found: Words, line: int) -> Step | None:
+        command = docker.docker(found)
+        if command is None or found.text(0) == "podman":
+            return None
+        if command.verb in ("build", "buildx build"):
+            return self._build(command, found, line) if self._builds else None
+        if command.verb == "tag" and len(command.rest) == 2 and not command.flags:
+            source = f"tag({self._image(command.rest[0])}, {expression(command.rest[1])})"
+            return _step(source, "tag", line, "tag", found.words)
+        if command.verb == "run":
+            return self._run(command, found, line)
+        return None
+
+    def _build(self, command: Docker, found: Words, line: int) -> Step | None:
+        names = command.names()
+        if not names <= _BUILD_FLAGS or len(command.rest) != 1 or not command.all("tag"):
+            return None
+        if any(HERE in part.text for word in found.words for part in word if word is not command.rest[0]):
+            return None
+        context = docker.text_of(command.rest[0])
+        if "://" in context or context == "-" or context.startswith(("/", "git@", "..")):
+            return None
+        if command.verb == "buildx build" and "," in "".join(map(docker.text_of, command.all("platform"))):
+            return None
+        if {"no-cache", "secret", "ssh"} & names or any("=" not in docker.text_of(a) for a in command.all("build-arg")):
+            return None
+        return Step("", "build", line, frozenset({"image"}), _names(found.words), build=command)
+
+    def _run(self, command: Docker, found: Words, line: int) -> Step | None:
+        names = command.names()
+        if (
+            not names <= _RUN_FLAGS
+            or "rm" not in names
+            or not command.rest
+            or ("interactive" in names and "tty" not in names)
+        ):
+            return None
+        mounts = [mount(each) for each in command.all("volume")]
+        if any(each is None for each in mounts):
+            return None
+        users = command.all("user")
+        as_caller = any(CALLER in part.text for user in users for part in user)
+        written = any(
+            each is not None and not each[1].endswith(':ro"') and not each[0].startswith('"volume:') for each in mounts
+        )
+        if written and not users:
+            return None  # imgmake would run it as the caller, and make did as the image says
+        keywords = run_keywords(command, [each for each in mounts if each], as_caller=as_caller)
+        if as_caller and not written:
+            return None
+        words = [expression(word) for word in command.rest[1:]]
+        image = self._image(command.rest[0])
+        plain = all(re.fullmatch(r'"[^\s"\'\\{}]*"', word) for word in words)
+        given = quoted(" ".join(word[1:-1] for word in words)) if plain else f"[{', '.join(words)}]"
+        arguments = [image, *([given] if words else []), *keywords]
+        if any(HERE in part.text or CALLER in part.text for word in command.rest for part in word):
+            return None
+        return _step(f"run({', '.join(arguments)})", "run", line, "run", found.words)
+
+
+_HARMLESS = re.compile(r"(?:echo|printf|exit|export|set|cd|true|:|sleep|trap|shift|\w+=\S*$)(?=\W|$)|\w+=")
+
+
+def _goes_on(text: str) -> bool:
+    """Whether a command follows another after a ``;``, whatever became of that: make's shell has no ``-e``."""
+    plain = re.sub(r"'[^']*'|\"(?:[^\"\\]|\\.)*\"|\$\([^()]*\)", "x", text.replace("\\\n", " "))
+    stretches = [each.strip() for each in re.split(r";|\n", plain)]
+    pairs = itertools.pairwise(stretches)
+    return any(
+        _plain(one) and not re.match(r"(?:then|do|else|elif|fi|done|esac|\}|\))", two) and two for one, two in pairs
+    )
+
+
+def _plain(command: str) -> bool:
+    """A command that may fail, at the head of a stretch or behind a word of the shell's syntax."""
+    command = re.sub(r"^(?:(?:then|do|else|!)\s+)+", "", command)
+    return (
+        not re.match(r"(?:if|for|while|until|case|elif|fi|done|esac)\b", command)
+        and not _HARMLESS.match(command)
+        and ("||" not in command)
+    )
+
+
+def _recipe(items: Sequence[object]) -> list[Line | Cond]:
+    return [each for each in items if isinstance(each, Line | Cond)]
+
+
+def _listed(steps: Sequence[Step]) -> str:
+    if len(steps) == 1 and steps[0].what not in ("build", "choice"):
+        return steps[0].source
+    if any(step.what == "build" for step in steps):
+        raise Mixed
+    return f"[{', '.join(step.source for step in steps)}]"
+
+
+def _step(source: str, what: str, line: int, imported: str, words: Sequence[Parts]) -> Step:
+    if HERE in source or CALLER in source:
+        raise Uncovered("it names the current folder or user")
+    return Step(source, what, line, frozenset({imported}), _names(words))
+
+
+def _names(words: Sequence[Parts]) -> frozenset[str]:
+    return frozenset(part.name for word in words for part in word if part.name)
+
+
+def _starts(word: Parts, text: str) -> bool:
+    return bool(word) and not word[0].name and word[0].text.startswith(text)
+
+
+def _text(body: str) -> str:
+    """A shell text as a string literal; of several lines, between three quotes, which `sh` takes the margin off."""
+    if "\n" not in body:
+        return quoted(body)
+    if '"""' in body or body.endswith("\\"):
+        return quoted(body)
+    lines = "\n".join(f"    {line}" if line.strip() else line for line in body.split("\n"))
+    raw = "r" if "\\" in body else ""
+    return f'{raw}"""\n{lines}\n"""'

@@ -1,0 +1,291 @@
+"""One rule of a Makefile as declarations of a Pipefile: which kind, which prerequisites, which recipe."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from imgmake.migrate.arguments import image_arguments
+from imgmake.migrate.docker import words
+from imgmake.migrate.expand import Uncovered, mentioned
+from imgmake.migrate.layout import stem_of
+from imgmake.migrate.model import Cond, Database, Left, Line, Made, Rule
+from imgmake.migrate.python import Part, Parts, expression, identifier, quoted, today
+from imgmake.migrate.recipes import OWN, Mixed, Recipes, Step
+from imgmake.migrate.values import Values
+
+_WRITES = re.compile(r"\$@|\$\(@|>\s*\S|\btouch\b|-o\s")
+
+
+@dataclass
+class Declared:
+    """What one target becomes."""
+
+    target: str
+    line: int
+    source: str  # the call, without a name it is assigned to
+    kind: str
+    imports: frozenset[str]
+    needs: frozenset[str] = frozenset()
+    name: str = ""  # a Python name, when others use the rule
+    tags: tuple[str, ...] = ()  # of an image: the expressions
+    todo: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class Rules:
+    """Translates the rules of one Makefile."""
+
+    values: Values
+    recipes: Recipes
+    database: Database
+    patterns: tuple[str, ...] = ()  # of the pattern rules that were read
+    files: frozenset[str] = frozenset()  # that the folder holds
+    left: list[Left] = field(default_factory=list)
+    notes: list[Left] = field(default_factory=list)
+
+    def declare(self, target: str, rule: Rule, stem: str = "", spelt: Parts = ()) -> Declared:
+        """The declaration of one target. What cannot be translated becomes one that fails with that message."""
+        made = self._made(target, rule, stem)
+        given = list(spelt) or [Part(target)]
+        try:
+            try:
+                return self._declare(target, rule, made, stem, given)
+            except Mixed:
+                with self.recipes.builds_as_text():
+                    return self._declare(target, rule, made, stem, given)
+        except Uncovered as error:
+            return self.fails(target, rule, str(error), made)
+
+    def _made(self, target: str, rule: Rule, stem: str) -> Made:
+        """What make has of a target; of one that only a pattern makes, what the pattern says."""
+        made = self.database.targets.get(target) or Made(target, ())
+        if stem and not made.prerequisites:
+            words = tuple(word.replace("%", stem) for word in rule.prerequisites.split() if "$" not in word)
+            made = replace(made, prerequisites=words)
+        if not made.recipe and rule.recipe:
+            made = replace(made, recipe=tuple(each.text for each in rule.recipe if isinstance(each, Line)))
+        return made
+
+    def _declare(self, target: str, rule: Rule, made: Made, stem: str, spelt: Parts) -> Declared:
+        if rule.double:
+            raise Uncovered("a double-colon rule")
+        if used := sorted(made.specific & self._mentioned_below(target)):
+            raise Uncovered(f"{used[0]} is set for this target, and for what it needs")
+        prerequisites = self._prerequisites(rule, made, target, stem)
+        scope = self._scope(target, made, stem, spelt)
+        steps = self.recipes.steps(rule.recipe, scope)
+        after = self._names(made.order_only)
+        kind = self.kind(target, made, steps)
+        if kind == "image":
+            return self._image(target, rule, prerequisites, after, steps)
+        return self._plain(kind, target, rule, prerequisites, after, steps, spelt)
+
+    def _mentioned_below(self, target: str) -> set[str]:
+        """Every variable that the recipes of a target, and of all that it needs, mention."""
+        found, names, todo = set[str](), set[str](), [target]
+        while todo:
+            name = todo.pop()
+            if name not in names:
+                names.add(name)
+                made = self.database.targets.get(name, Made(name, ()))
+                found |= self._mentions(Rule(0, name, "", recipe=tuple(Line(0, text) for text in made.recipe)))
+                todo += [*made.prerequisites, *made.order_only]
+        return found
+
+    def _mentions(self, rule: Rule) -> set[str]:
+        def texts(recipe: Iterable[object]) -> Iterable[str]:
+            for each in recipe:
+                if isinstance(each, Line):
+                    yield each.text
+                elif isinstance(each, Cond):
+                    yield f"{each.left}$({each.left}){each.right}"
+                    yield from texts((*each.then, *each.otherwise))
+
+        found = {name for text in texts(rule.recipe) for name in mentioned(text)}
+        while more := {n for name in found for each, _ in self.values.definitions.get(name, ())
+                       for n in mentioned(each.value)} - found:  # fmt: skip
+            found |= more
+        return found
+
+    # --- prerequisites --------------------------------------------------------------------------------------
+
+    def _prerequisites(self, rule: Rule, made: Made, target: str, stem: str) -> list[str]:
+        """As written, where that is what make has; else make's own."""
+        given = [name for name in made.prerequisites if name != ".WAIT"]
+        if not given:
+            given = [word.replace("%", stem) for word in rule.prerequisites.split()] if stem else []
+        missing = [name for name in given if not self._there(name)]
+        if missing:
+            raise Uncovered(f"it needs {missing[0]}, which is no file here, and which no rule that was read makes")
+        written = self._written(rule.prerequisites, target, stem) if not rule.double else None
+        if written is not None and [name for name, _ in written] == given:
+            return [source for _, source in written]
+        return self._names(given)
+
+    def _there(self, name: str) -> bool:
+        """Whether imgmake would find a prerequisite: a target, or a file of the folder."""
+        made = self.database.targets.get(name)
+        if made is not None and made.target_file:
+            return True
+        by_pattern = any(stem_of(pattern, name) for pattern in self.patterns)
+        return by_pattern or (self.values.make.folder / name).exists() or any(char in name for char in "*?[")
+
+    def _written(self, text: str, target: str, stem: str) -> list[tuple[str, str]] | None:
+        """Each prerequisite's name and its source; None when that has to be asked of make."""
+        try:
+            parts = self.values.parts(text, {"@": [Part(target)], "*": [Part(stem)]})
+            if any(part.late for part in parts):
+                return None
+            found = words(parts, spread=False).words
+        except Uncovered:
+            return None
+        return [(today(word).replace("%", stem or "%"), expression(word).replace("%", stem or "%")) for word in found]
+
+    def _names(self, names: Sequence[str]) -> list[str]:
+        return [quoted(name) for name in names]
+
+    def _scope(self, target: str, made: Made, stem: str, spelt: Parts) -> Mapping[str, Parts]:
+        """The automatic variables: in a file's recipe imgmake's own names for them."""
+        every = made.prerequisites
+        is_file = self._is_file(target, made)
+        found: dict[str, Parts] = {"@": [Part("$out", dollar=True, value=OWN)] if is_file else list(spelt)}
+        if every:
+            files = is_file and not any(self._is_name(name) for name in (*every, *made.order_only))
+            inputs = Part("$in", dollar=True, value=OWN) if files else Part(" ".join(dict.fromkeys(every)))
+            found["^"] = found["+"] = [inputs]
+            found["<"] = [inputs if len(every) == 1 else Part(every[0])]
+        else:
+            found["<"] = found["^"] = found["+"] = []
+        if stem:
+            found["*"] = [Part(stem)]
+        return found
+
+    def _is_name(self, name: str) -> bool:
+        """Whether a prerequisite may be no file in the Pipefile."""
+        made = self.database.targets.get(name, Made(name, ()))
+        text = "\n".join(made.recipe)
+        return made.phony or bool(made.prerequisites and not made.recipe) or "docker" in text
+
+    def _is_file(self, target: str, made: Made) -> bool:
+        return not made.phony and bool(made.recipe) and ("." in target or "/" in target or self._writes(target, made))
+
+    def _writes(self, target: str, made: Made) -> bool:
+        """Whether a recipe makes a file of its target's name, as far as its text tells."""
+        name = rf"(?:\$@|\$\(@\)|{re.escape(target)}(?![\w./-]))"
+        text = "\n".join(made.recipe)
+        return bool(re.search(rf"(?:-o[ =]?\s*|>\s*|\btouch\s+|\b(?:cp|mv|ln|install)\b.*\s){name}", text))
+
+    # --- kinds ----------------------------------------------------------------------------------------------
+
+    def kind(self, target: str, made: Made, steps: Sequence[Step]) -> str:
+        what = [step.what for step in steps if not _is_stamp(step)]
+        if "build" in what and len(what) < len(steps):
+            self._one_build(what)
+            return "image"
+        if self._is_file(target, made):
+            if "build" in what:
+                raise Mixed
+            return "file"
+        if "build" in what:
+            self._one_build(what)
+            return "image"
+        if what and all(each in ("lint", "test") for each in what):
+            return "check"
+        return "phony"
+
+    def _one_build(self, what: Sequence[str]) -> None:
+        if what.count("build") > 1 or any(each not in ("build", "echo", "tag") for each in what):
+            raise Mixed
+
+    def _plain(
+        self,
+        kind: str,
+        target: str,
+        rule: Rule,
+        prerequisites: list[str],
+        after: list[str],
+        steps: Sequence[Step],
+        spelt: Parts,
+    ) -> Declared:
+        # A shell's text of a file names what it reads and makes.
+        arguments = [expression(spelt), *prerequisites, *(step.source for step in steps)]
+        arguments += [f"after={after[0] if len(after) == 1 else '[' + ', '.join(after) + ']'}"] if after else []
+        imports = frozenset({kind}).union(*(step.imports for step in steps))
+        needs = frozenset(part.name for part in spelt if part.name).union(*(step.needs for step in steps))
+        needs |= {name for name in prerequisites if name.isidentifier()}
+        return Declared(
+            target,
+            rule.line,
+            f"{kind}({', '.join(arguments)})",
+            kind,
+            imports,
+            needs | names_in(arguments),
+            notes=tuple(note for step in steps for note in step.notes),
+        )
+
+    def _image(
+        self, target: str, rule: Rule, prerequisites: list[str], after: list[str], steps: Sequence[Step]
+    ) -> Declared:
+        build = next(step for step in steps if step.what == "build")
+        assert build.build is not None
+        tags = [expression(tag) for tag in build.build.all("tag")]
+        extra = [tag for step in steps if step.what == "tag" for tag in self._own_tag(step, tags)]
+        keywords = image_arguments(build.build)
+        if extra:
+            keywords[0] = f"tags=[{', '.join([*tags, *extra])}]"
+        order = [f"after=[{', '.join(after)}]"] if after else []
+        arguments = [quoted(target), *prerequisites, *keywords, *order]
+        said = [step for step in steps if step.what == "echo"]
+        stamps = [step for step in steps if _is_stamp(step)]
+        notes = ["imgmake itself says what it built, so the echo is left out"] if said else []
+        notes += ["the stamp file is not needed: the engine is asked"] if stamps else []
+        needs = build.needs.union(*(step.needs for step in steps)) - frozenset().union(*(s.needs for s in said))
+        return Declared(
+            target,
+            rule.line,
+            f"image({', '.join(arguments)})",
+            "image",
+            frozenset({"image"}),
+            (needs | build.needs | names_in(arguments)),
+            identifier(target),
+            (*tags, *extra),
+            notes=tuple(notes),
+        )
+
+    def _own_tag(self, step: Step, tags: Sequence[str]) -> list[str]:
+        """A ``docker tag`` of what was just built is one more of its tags."""
+        match = re.fullmatch(r"tag\((.*), ((?:f?\"[^\"]*\"|\w+))\)", step.source)
+        if match is None or not (match[1] in tags or self.recipes.images.get(tags[0]) == match[1]):
+            raise Mixed
+        return [match[2]]
+
+    # --- what is not covered --------------------------------------------------------------------------------
+
+    def fails(self, target: str, rule: Rule, why: str, made: Made) -> Declared:
+        line = next((each.line for each in rule.recipe), rule.line)
+        text = next((each.text for each in rule.recipe if isinstance(each, Line)), rule.targets + ":")
+        self.left.append(Left(line, text, why, target))
+        message = f"{self.values.make.makefile}:{line}: {target} is not translated: {why}"
+        quiet = message.replace("'", "").replace("$", "").replace("`", "").replace("\\", "").replace('"', "")
+        failing = f"sh({quoted(f'echo {chr(39)}{quiet}{chr(39)} >&2; exit 1')})"
+        arguments = [quoted(target), *self._names([n for n in made.prerequisites if self._there(n)]), failing]
+        source = f"phony({', '.join(arguments)})"
+        return Declared(target, rule.line, source, "phony", frozenset({"phony", "sh"}), todo=why)
+
+
+def _is_stamp(step: Step) -> bool:
+    return bool(re.fullmatch(r"sh\([rf]*[\"']touch \\?\"?\$out\\?\"?[\"']\)", step.source))
+
+
+def names_in(sources: Iterable[str]) -> frozenset[str]:
+    """Python names between the brackets of f-strings, and bare ones."""
+    found: set[str] = set()
+    for source in sources:
+        for literal in re.findall(r'f(?:"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\')', source):
+            found |= set(re.findall(r"(?<!\{)\{([A-Za-z_]\w*)\}", literal))
+        bare = re.sub(r'f?(?:"""(?:.|\n)*?"""|"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\')', "", source)
+        found |= set(re.findall(r"[A-Za-z_]\w*", bare))
+    return frozenset(found)

@@ -1,0 +1,148 @@
+"""A copy of a folder in which make may do what it likes. Copies what git lists; starts nothing itself but git and make.
+
+make runs ``$(shell …)`` when it reads a Makefile, and remakes included files even under ``-n``: here that harms nobody.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from imgmake.errors import CommandFailed, ImgmakeError, UsageError
+from imgmake.migrate import database
+from imgmake.migrate.model import Database
+from imgmake.ports import Shell
+
+LIMIT = 20  # seconds that one call of make may take
+_MOST = 64 << 20  # bytes of one file that is copied: what is larger is left empty
+_MARK = "@imgmake-value@"
+_HARMLESS = ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "GNUMAKEFLAGS")
+
+
+class MakeFailed(ImgmakeError):
+    """GNU make could not read the Makefile, or answer."""
+
+
+def copy(folder: Path, to: Path, shell: Shell, environ: Mapping[str, str]) -> None:
+    """Copy what git lists of a folder (all of it, outside of a repository), and git's own records without objects."""
+    code, said, _ = shell.capture(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"], cwd=folder, env=environ
+    )
+    paths = [path for path in said.split("\0") if path] if code == 0 else list(_walk(folder))
+    for path in paths:
+        _copy(folder / path, to / path)
+    if (folder / ".git").is_dir():
+        _share_git(folder / ".git", to / ".git")
+
+
+def _walk(folder: Path) -> Iterable[str]:
+    for root, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name not in (".git", ".imgmake", "node_modules", ".venv")]
+        yield from (str((Path(root) / name).relative_to(folder)) for name in files)
+
+
+def _copy(source: Path, to: Path) -> None:
+    if not os.path.lexists(source):
+        return
+    to.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_symlink():
+        to.symlink_to(source.readlink())
+    elif source.is_file():
+        if source.stat().st_size <= _MOST:
+            shutil.copy2(source, to)
+        else:
+            to.touch()
+    elif source.is_dir():
+        to.mkdir(exist_ok=True)
+
+
+def _share_git(source: Path, to: Path) -> None:
+    """Everything but the objects, which are read where they are: what a recipe of git's writes stays in the copy."""
+    shutil.copytree(source, to, ignore=shutil.ignore_patterns("objects", "hooks", "lfs", "modules"), symlinks=True)
+    (to / "info").mkdir(exist_ok=True)
+    with (to / "info" / "exclude").open("a") as exclude:
+        exclude.write("\n/Pipefile.py\n/.imgmake*\n")  # what is put into the copy makes no tree dirty
+    alternates = to / "objects" / "info" / "alternates"
+    alternates.parent.mkdir(parents=True)
+    alternates.write_text(f"{(source / 'objects').resolve()}\n")
+
+
+class Make:
+    """GNU make on one Makefile in a scratch folder, without a network where the system allows."""
+
+    def __init__(self, folder: Path, makefile: str, shell: Shell, environ: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.makefile = makefile
+        self._shell = shell
+        self._environ = {name: value for name, value in environ.items() if name not in _HARMLESS} | {
+            "LC_ALL": "C",
+            "PWD": str(folder),
+        }
+        self._alone = self._unshared()
+
+    @property
+    def isolated(self) -> bool:
+        """Whether make runs without a network."""
+        return bool(self._alone)
+
+    def database(self) -> Database:
+        """What make says the Makefile means. Raises MakeFailed with its own words."""
+        code, out, err = self._run(["-pnq", "-f", self.makefile])
+        found = database.parse(out)
+        stopped = code == 2 and "***" in err and not found.default and "No targets" not in err
+        if not found.targets or code not in (0, 1, 2) or stopped:
+            raise MakeFailed(
+                f"make cannot read {self.makefile}: {_last(err) or f'it ended with {code}'}",
+                hint="run `make -n` in a clean checkout: what it needs there, --migrate needs, too",
+            )
+        return found
+
+    def dry_run(self, target: str, overrides: Mapping[str, str] = {}) -> tuple[int, list[str], str]:
+        """What ``make -n TARGET`` prints, and its complaint. Recursive makes are shown and not entered."""
+        given = [f"{name}={value}" for name, value in overrides.items()]
+        code, out, err = self._run(["-n", "-f", self.makefile, "MAKE=: make", *given, "--", target])
+        return code, out.split("\n"), _last(err) if code else ""
+
+    def values(self, expressions: Sequence[str], overrides: Mapping[str, str] = {}) -> list[str]:
+        """What make makes of expressions, after it has read the whole Makefile; empty when it cannot be asked."""
+        ask = self.folder / ".imgmake-ask.mk"
+        lines = [f"$(info {_MARK}{each}{_MARK})" for each in expressions]
+        ask.write_text("\n".join([*lines, ".PHONY: imgmake-ask", "imgmake-ask: ;@:", ""]))
+        given = [f"{name}={value}" for name, value in overrides.items()]
+        try:
+            _, out, _ = self._run(["-n", "-f", self.makefile, "-f", ask.name, *given, "imgmake-ask"])
+        finally:
+            ask.unlink()
+        found = re.findall(f"{_MARK}(.*?){_MARK}", out, re.DOTALL)
+        return found if len(found) == len(expressions) else [""] * len(expressions)
+
+    def _run(self, words: Sequence[str]) -> tuple[int, str, str]:
+        argv = [*self._alone, "timeout", str(LIMIT), "make", "--no-print-directory", *words]
+        try:
+            code, out, err = self._shell.capture(argv, cwd=self.folder, env=self._environ)
+        except CommandFailed as error:
+            raise UsageError(f"--migrate asks GNU make: {error.message}", hint="install GNU make") from None
+        if code == 127:
+            raise UsageError("--migrate asks GNU make, which is not on PATH", hint="install GNU make")
+        if code == 124:
+            raise MakeFailed(f"make did not answer within {LIMIT} s", hint="does a $(shell …) wait for a network?")
+        return code, out, err
+
+    def _unshared(self) -> list[str]:
+        """What cuts the network off, the user staying who they are; nothing where the system does not allow it."""
+        for words in (["unshare", "-n"], ["unshare", "--user", "--map-current-user", "-n"]):
+            try:
+                code, _, _ = self._shell.capture([*words, "true"], cwd=self.folder, env=self._environ)
+            except CommandFailed:
+                return []
+            if code == 0:
+                return words
+        return []
+
+
+def _last(err: str) -> str:
+    lines = [line for line in err.strip().split("\n") if "***" in line] or err.strip().split("\n")
+    return lines[-1].strip()
