@@ -31,6 +31,10 @@ from imgmake.ports import (
 Event = tuple[Any, ...]
 
 
+def _passes(spec: ContainerSpec, output: Output) -> int:
+    return 0
+
+
 class FakeEngine:
     """Images by ID, with tags that move as the engine's do; containers are scripted by `run_effect`."""
 
@@ -41,7 +45,7 @@ class FakeEngine:
         self.files: defaultdict[str, dict[str, bytes]] = defaultdict(dict)  # ID -> path -> content
         self.in_use: set[str] = set()
         self.specs: list[ContainerSpec] = []
-        self.run_effect: Callable[[ContainerSpec, Output], int] = lambda spec, output: 0
+        self.run_effect: Callable[[ContainerSpec, Output], int] = _passes
         self.log: list[Event] = []
         self._store = store
 

@@ -90,17 +90,24 @@ class Publisher(Repo):
         return contextlib.closing(RegistryClient(self.environ, pause=0.001))
 
     def run(self, *goals: str, **options: Any) -> Ran:
-        with self.client() as client:
-            self.registry = cast(FakeRegistry, client)
+        with self._connected():
             return super().run(*goals, **options)
 
     @contextlib.contextmanager
     def open(self, **options: Any) -> Iterator[Session]:
         """A session, to ask what a run would do."""
+        with self._connected(), self.session(**options) as (session, _):
+            yield session
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[None]:
         with self.client() as client:
             self.registry = cast(FakeRegistry, client)
-            with self.session(**options) as (session, _):
-                yield session
+            try:
+                yield
+            finally:  # neither a client nor what was asked of the builder can be sent to another process
+                self.registry = FakeRegistry()
+                self.builder.requests.clear()
 
     @property
     def journal(self) -> FileJournal:

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -19,6 +20,8 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -291,42 +294,53 @@ def test_the_plan_is_what_happens(stage: Stage) -> None:
 
 # --- kills ----------------------------------------------------------------------------------------------------
 
-forks = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+# Not a plain fork: what parses Dockerfiles is in Go, whose runtime hangs sooner or later in the fork of a process that
+# has it. The server that these children are forked from has imported everything else.
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload([__name__])
 
 
 @dataclass
 class Child:
-    """A publication in a process of its own, with what it has imported and made already."""
+    """A publication in a process of its own."""
 
-    pid: int
-    results: int  # a pipe: JSON once it has ended by itself
+    process: BaseProcess
+    results: Connection
+
+    @property
+    def pid(self) -> int:
+        assert self.process.pid is not None
+        return self.process.pid
 
     def end(self) -> dict[str, Any] | None:
         """What became of each target; None when it was killed."""
-        with os.fdopen(self.results) as pipe:
-            text = pipe.read()
-        killed = os.WIFSIGNALED(os.waitpid(self.pid, 0)[1])
-        assert killed == (not text)
-        return json.loads(text) if text else None
+        told: dict[str, Any] | None = None
+        with self.results, contextlib.suppress(EOFError):
+            told = self.results.recv()
+        self.process.join()
+        assert (self.process.exitcode == -signal.SIGKILL) == (told is None)
+        return told
 
 
-def fork(publisher: Publisher, space: str, first: Callable[[], object] = lambda: None) -> Child:
-    ours, theirs = os.pipe()
-    pid = os.fork()
-    if pid:
-        os.close(theirs)
-        return Child(pid, ours)
-    try:
+def start(publisher: Publisher, space: str, first: Callable[[], object] | None = None) -> Child:
+    ours, theirs = processes.Pipe(duplex=False)
+    process = processes.Process(target=_publish, args=(publisher, space, first, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    return Child(process, ours)
+
+
+def _publish(publisher: Publisher, space: str, first: Callable[[], object] | None, results: Connection) -> None:
+    assert "dockerfile" not in sys.modules
+    if first is not None:
         first()
+    try:
         ran = publisher.run("push", overrides={"BUILD_ID": NEW, "SPACE": space})
-        told = {outcome.target: [outcome.state.value, str(outcome.error or "")] for outcome in ran.outcomes}
-    except BaseException as error:  # noqa: BLE001 - nothing of this process may go on in the test's name
-        told = {"": ["raised", str(error)]}
-    os.write(theirs, json.dumps(told).encode())
-    os._exit(0)
+        results.send({each.target: [each.state.value, str(each.error or "")] for each in ran.outcomes})
+    except ImgmakeError as error:
+        results.send({"": ["raised", str(error)]})
 
 
-@forks
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_run_that_is_killed_at_a_tag(stage: Stage, requests: list[Request], when: str) -> None:
     """At each tag in turn, just before its registry hears of it and just after."""
@@ -341,7 +355,7 @@ def test_a_run_that_is_killed_at_a_tag(stage: Stage, requests: list[Request], wh
 
         space = stage.space()
         stage.script.begin(fault)
-        children.append(fork(stage.publisher, space))
+        children.append(start(stage.publisher, space))
         assert children[0].end() is None
         stage.script.begin()
         tags = stage.tags(space)
@@ -373,13 +387,12 @@ class Killer:
         return step
 
 
-@forks
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_run_that_is_killed_at_a_step_of_the_journal(stage: Stage, requests: list[Request], after: bool) -> None:
     steps = sum(request.sets_tag for request in requests) + 2
     for step in range(1, steps + 1):
         space = stage.space()
-        assert fork(stage.publisher, space, Killer(step, after=after)).end() is None
+        assert start(stage.publisher, space, Killer(step, after=after)).end() is None
         waits = bool(stage.publisher.journal.unfinished())
         tags = stage.tags(space)
         assert waits or is_old(tags) or is_new(tags)
@@ -390,7 +403,6 @@ def test_a_run_that_is_killed_at_a_step_of_the_journal(stage: Stage, requests: l
 # --- two at once ----------------------------------------------------------------------------------------------
 
 
-@forks
 @pytest.mark.parametrize("tags", ['"1.0.0"', '"latest"'], ids=["never moves", "moves"])
 def test_of_two_publications_at_once_one_wins_and_the_other_says_so(stage: Stage, tmp_path: Path, tags: str) -> None:
     """Two clones with different images and one tag: both have sent their images when the first one writes."""
@@ -417,7 +429,7 @@ def test_of_two_publications_at_once_one_wins_and_the_other_says_so(stage: Stage
     stage.script.begin(wait)
     children = []
     for clone, (here, _) in zip(clones, sent, strict=True):
-        children.append(fork(clone, space))
+        children.append(start(clone, space))
         assert here.wait(60), children[-1].end()
     ends = []
     for child, (_, go) in zip(children, sent, strict=True):
