@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from imgmake.migrate import reader
+from imgmake.migrate.includes import spliced
 from imgmake.migrate.model import Database, Finding, Pipefile, Rule, Statement
 from imgmake.migrate.recipes import Recipes
 from imgmake.migrate.review import review
@@ -31,14 +32,15 @@ class Migration:
 def migrate(makefile: str, text: str, make: Make, *, literal: bool) -> Migration:
     """The Pipefile of a Makefile's text. Raises MakeFailed when make cannot read it."""
     database = make.database()
-    statements = reader.read(text)
+    own = reader.read(text)
+    statements = spliced(own, make)
     values = Values(statements, database, make)
     shell, before, whole = _shell(statements, database)
     recipes = Recipes(values, literal, shell, before, whole)
     here = frozenset(path.name for path in make.folder.iterdir())
     rules = Rules(values, recipes, database, _patterns(statements), here)
     pipefile = Writer(statements, database, values, rules, recipes).write()
-    return Migration(makefile, statements, database, values, pipefile, review(statements, database, values, here))
+    return Migration(makefile, statements, database, values, pipefile, review(own, database, values, here))
 
 
 def _patterns(statements: Sequence[Statement]) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ class Assign:
     override: bool = False
     target: str = ""
     comment: str = ""
+    file: str = ""  # the included one that it stands in; as in all statements
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Cond:
     right: str
     then: tuple[Statement | Line, ...]
     otherwise: tuple[Statement | Line, ...]
+    file: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Rule:
     double: bool = False
     recipe: tuple[Line | Cond, ...] = ()
     comment: str = ""
+    file: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Include:
     line: int
     files: str
     optional: bool
+    file: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,7 @@ class Other:
 
     line: int
     text: str
+    file: str = ""
 
 
 Statement = Comment | Assign | Rule | Cond | Include | Other
@@ -140,6 +145,7 @@ class Left:
     text: str
     why: str
     target: str = ""  # which fails when it is run; empty where only something had to be said
+    file: str = ""  # the included one; empty: the Makefile itself
 
 
 @dataclass(frozen=True)

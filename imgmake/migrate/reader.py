@@ -53,7 +53,7 @@ def read(text: str) -> tuple[Statement, ...]:
     """The statements of a Makefile in their order.
 
     >>> read("A ?= 1\\nall: x ; echo $(A)\\n")[0]
-    Assign(line=1, name='A', op='?=', value='1', export=False, override=False, target='', comment='')
+    Assign(line=1, name='A', op='?=', value='1', export=False, override=False, target='', comment='', file='')
     """
     found, _ = _block(_Lines(text), top=True)
     return tuple(each for each in found if not isinstance(each, Line))

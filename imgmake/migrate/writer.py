@@ -291,7 +291,7 @@ class Writer(VariableWriter):
     def _other(self, each: Include | Other, indent: int) -> None:
         if isinstance(each, Include):
             word = "-include" if each.optional else "include"
-            self._later(each.line, f"{word} {each.files}", "what is included is not translated", indent)
+            self._later(each.line, f"{word} {each.files}", "it is not here: what it would set or add is not in this Pipefile", indent)
         elif re.match(r"\$[({](info|warning)\b", each.text):
             self._later(each.line, each.text, "a message while the Makefile is read", indent)
         else:
