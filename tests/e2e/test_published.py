@@ -130,7 +130,9 @@ TESTS = "schemaVersion: 2.0.0\nfileExistenceTests: [{name: app, path: /app.txt}]
 
 
 def test_an_index_is_published_and_promoted_as_one_with_all_that_refers_to_it(site: Site) -> None:
+    # Without a date of its own, each commit dates its layers, and shares none with another.
     repo = site.repo("index", INDEX)
+    repo = Repo(repo.path, {**repo.env, "SOURCE_DATE_EPOCH": "1700000000"})
     repo.write("tests.yaml", TESTS)
     repo.commit()
     source, target = f"{site.plain.host}/index/app", f"{site.secured.host}/released/app"
