@@ -19,13 +19,16 @@ def report(
     compared: Sequence[Compared],
     *,
     isolated: bool,
+    asked: tuple[str, str] | None = None,
 ) -> str:
-    """The whole report, calm and in order: defects, proof, what is left."""
+    """The whole report, calm and in order: defects, proof, what is left; `asked`: another tool than make, and how."""
     network = "without a network" if isolated else "with the network, which this system does not let us take away"
     lines = [f"{written} is written from {makefile}"] if written else []
-    lines += [f"make ran in a copy of the folder, {network}: it runs each $(shell …) when it reads the Makefile"]
+    how = f"make ran in a copy of the folder, {network}: it runs each $(shell …) when it reads the Makefile"
+    tool, how = asked or ("make", how)
+    lines += [how]
     lines += _section(f"Defects of {makefile}", _findings(makefile, findings))
-    lines += _section("Target by target, in make's dry run and in imgmake's", _targets(compared))
+    lines += _section(f"Target by target, in {tool}'s dry run and in imgmake's", _targets(compared, tool))
     lines += _section("To be decided by a person", _left(makefile, notes, left))
     lines += ["", _sum(compared)] if compared else []
     return "\n".join([*lines, ""])
@@ -43,13 +46,13 @@ def _findings(makefile: str, findings: Sequence[Finding]) -> Iterator[str]:
         yield f"      now: {each.instead}"
 
 
-def _targets(compared: Sequence[Compared]) -> Iterator[str]:
+def _targets(compared: Sequence[Compared], tool: str) -> Iterator[str]:
     width = max((len(each.target) for each in compared), default=0)
     for each in compared:
         verdict = {"same": "same", "better": "same but better", "different": "different"}[each.verdict]
         yield f"  {each.target:<{width}}  {verdict}{': ' if each.why else ''}{'; '.join(each.why)}".rstrip()
         if each.verdict == "different":
-            yield from _texts("make", each.make)
+            yield from _texts(tool, each.make)
             yield from _texts("imgmake", each.imgmake) if not each.said else ()
 
 
