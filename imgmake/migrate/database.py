@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from imgmake.migrate.model import Database, Made, Value
 
 _FROM = re.compile(r"^# (?P<origin>[a-z' -]+?)(?: under -e)?(?: \(from [`'](?P<file>[^']*)', line (?P<line>\d+)\))?$")
 _VARIABLE = re.compile(r"^(?P<name>[^\s:#=]+) (?P<op>:?=|::=) ?(?P<value>.*)$", re.DOTALL)
 _RECIPE = re.compile(r"^#  (?:recipe|commands) to execute(?: \(from [`'](.*)', line (\d+)\))?")
+_STEM = re.compile(r"^#  Implicit/static pattern stem: [`'](.*)'$")
 _OWN = re.compile(r"^[^\t#].*?: ?(?:export |override )*([^\s:=?+]+) (?::|::|\?|\+)?= ")
 _SPECIFIC = re.compile(r"^# ([^\s:]+) (?::|\?|\+)?= ")
 
@@ -22,9 +24,10 @@ def parse(text: str) -> Database:
     lines = text.split("\n")
     variables = {value.name: value for value in _variables(_section(lines, "# Variables"))}
     targets = _files(_section(lines, "# Files"))
-    patterns = tuple(_patterns(_section(lines, "# Implicit Rules")))
+    rules = _section(lines, "# Implicit Rules")
+    patterns, implicit = tuple(_patterns(rules)), tuple(_implicit(rules))
     goal = variables.get(".DEFAULT_GOAL")
-    return Database(targets, variables, goal.text if goal else "", patterns)
+    return Database(targets, variables, goal.text if goal else "", patterns, implicit)
 
 
 def _section(lines: list[str], title: str) -> list[str]:
@@ -78,15 +81,34 @@ def _patterns(lines: Sequence[str]) -> Iterator[str]:
             yield line.partition(":")[0]
 
 
-def _files(lines: Sequence[str]) -> dict[str, Made]:
-    found: dict[str, Made] = {}
+def _implicit(lines: Sequence[str]) -> Iterator[Made]:
+    """The pattern rules that a Makefile has: those of make's own come from no file."""
+    for block in _blocks(lines):
+        head = next((line for line in block if "%" in line and not line.startswith(("#", "\t"))), "")
+        about = next((match for line in block if (match := _RECIPE.match(line))), None)
+        if head and about and about[1]:
+            targets, _, rest = head.partition(":")
+            normal, _, order = rest.lstrip(":").partition("|")
+            recipe = tuple(line[1:] for line in block if line.startswith("\t"))
+            yield Made(
+                targets, tuple(normal.split()), tuple(order.split()), False, recipe, about[1], int(about[2] or 0)
+            )
+
+
+def _blocks(lines: Sequence[str]) -> Iterator[list[str]]:
     block: list[str] = []
     for line in [*lines, ""]:
         if line:
             block.append(line)
-        else:
-            _add(found, block)
+        elif block:
+            yield block
             block = []
+
+
+def _files(lines: Sequence[str]) -> dict[str, Made]:
+    found: dict[str, Made] = {}
+    for block in _blocks(lines):
+        _add(found, block)
     return found
 
 
@@ -100,7 +122,7 @@ def _add(found: dict[str, Made], block: list[str]) -> None:
     normal, _, order = rest.lstrip(":").partition("|")
     about = next((match for line in block if (match := _RECIPE.match(line))), None)
     specific = frozenset({match[1] for line in block if (match := _SPECIFIC.match(line))} | own)
-    found[name] = Made(
+    made = Made(
         name,
         tuple(normal.split()),
         tuple(order.split()),
@@ -110,6 +132,20 @@ def _add(found: dict[str, Made], block: list[str]) -> None:
         int((about and about[2]) or 0),
         "# Not a target:" not in block,
         frozenset(name for name in specific if re.fullmatch(r"\w+", name)),
+        next((match[1] for line in block if (match := _STEM.match(line))), ""),
+        int(rest.startswith(":")),
+    )
+    found[name] = _both(found[name], made) if made.double and name in found else made
+
+
+def _both(one: Made, other: Made) -> Made:
+    """Two double-colon rules of one target."""
+    return replace(
+        one,
+        prerequisites=tuple(dict.fromkeys((*one.prerequisites, *other.prerequisites))),
+        order_only=tuple(dict.fromkeys((*one.order_only, *other.order_only))),
+        recipe=(*one.recipe, *other.recipe),
+        double=one.double + other.double,
     )
 
 

@@ -103,6 +103,8 @@ class Made:
     line: int = 0  # of the recipe
     target_file: bool = True  # whether make takes it for a target, and not only for a prerequisite
     specific: frozenset[str] = frozenset()  # names of target-specific variables
+    stem: str = ""  # what a pattern's % stands for
+    double: int = 0  # how many double-colon rules make it; prerequisites and recipe are those of all
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,7 @@ class Database:
     variables: Mapping[str, Value]
     default: str = ""
     patterns: tuple[str, ...] = ()
+    implicit: tuple[Made, ...] = ()  # pattern rules, `name` being all of one's target patterns
 
 
 @dataclass(frozen=True)
