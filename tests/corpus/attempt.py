@@ -1,0 +1,173 @@
+"""`attempt.py FOLDER MAKEFILE SCRATCH`: one Makefile, migrated in a repository made for that, and judged anew.
+
+Prints JSON. What the check says is not taken for granted: every target of make's own data base has to be in its answer
+and in the Pipefile, the Pipefile has to load, and a target that it calls equal has to use the same words.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from imgmake.app.migrating import Migrated, lines, migrate_makefile
+from imgmake.app.options import Options
+from imgmake.app.wiring import load
+from imgmake.errors import ImgmakeError
+
+_AUTHOR = ("-c", "user.name=measure", "-c", "user.email=measure@example.com", "-c", "commit.gpgsign=false")
+_WORD = re.compile(r"[\w./:@%+=,-]*[A-Za-z0-9][\w./:@%+=,-]*")
+_UNMADE = re.compile(r"\.[A-Z_]{4,}|\.\w+(?:\.\w+)?")
+
+
+def attempt(source: Path, makefile: str, scratch: Path) -> dict[str, object]:
+    """What came of the Makefile at a path of a folder, tried in `scratch`."""
+    folder = scratch / source.name
+    shutil.copytree(source, folder, symlinks=True, ignore=shutil.ignore_patterns(".git", "Pipefile.py", ".imgmake*"))
+    for words in (["init", "-q", "-b", "main"], ["add", "-A"], [*_AUTHOR, "commit", "-qm", "measure"]):
+        subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True)
+    path = folder / makefile
+    options = Options(directory=path.parent, migrate=path.name)
+    start = time.monotonic()
+    try:
+        found = migrate_makefile(options, path.name)
+    except ImgmakeError as error:
+        return {"targets": [], "seconds": time.monotonic() - start, "crash": f"error: {error.message}"}
+    seconds = time.monotonic() - start
+    try:
+        load(replace(options, migrate=None))
+    except ImgmakeError as error:
+        return {"targets": [], "seconds": seconds, "crash": f"the Pipefile does not load: {error.message}"}
+    targets = [_judged(found, each, path) for each in _told(found)]
+    known = {each["name"] for each in targets}
+    targets += [
+        {"name": name, "verdict": "silent", "why": "not in the Pipefile, nor said"}
+        for name in _targets(path)
+        if name not in known
+    ]
+    return {"targets": targets, "seconds": seconds, "crash": ""}
+
+
+def _told(found: Migrated) -> list[dict[str, object]]:
+    """The check's answer for each target, the worst of those with and without variables overridden."""
+    told: dict[str, dict[str, object]] = {}
+    for each in found.compared:
+        verdict = "said" if each.said else each.verdict
+        name = each.target if each.target in told or " " not in each.target else each.target.rpartition(" ")[0]
+        if name not in told or verdict in ("said", "different"):
+            why = "; ".join(each.why) + (f" [{each.target}]" if name != each.target else "")
+            told[name] = {
+                "name": name,
+                "verdict": verdict,
+                "why": why,
+                "make": list(each.make),
+                "imgmake": list(each.imgmake),
+            }
+    return list(told.values())
+
+
+def _targets(path: Path) -> Iterator[str]:
+    """The targets of make's data base that the Makefile names, read without imgmake's parser."""
+    words = ["timeout", "20", "make", "-pnq", "-f", path.name]
+    done = subprocess.run(words, cwd=path.parent, capture_output=True, text=True, errors="replace", check=False)
+    text = done.stdout.rpartition("\n# Files\n")[2]
+    for block in text.split("\n\n"):
+        rows = block.split("\n")
+        head = next((row for row in rows if row and not row.startswith(("#", "\t"))), "")
+        name = re.match(r"((?:[^:\\\s]|\\.)+)(?= ?::?(?:[^:=]|$))", head)
+        if "# Not a target:" in rows or not name or "=" in name[1]:
+            continue
+        made = any(row.startswith("\t") for row in rows) or head.rstrip().partition(":")[2].strip(": ")
+        if made and not _UNMADE.fullmatch(name[1]) and "%" not in name[1] and name[1] != path.name:
+            yield name[1].replace("\\:", ":")
+
+
+# --- a second opinion -----------------------------------------------------------------------------------------
+
+
+def _judged(found: Migrated, told: dict[str, object], path: Path) -> dict[str, object]:
+    if told["verdict"] not in ("same", "better") or "fails" in str(told["why"]):
+        return told
+    options = Options(directory=path.parent, goals=(str(told["name"]),), dry_run=True)
+    try:
+        ours = [text for _, _, text in lines(options)]
+    except ImgmakeError as error:
+        return {**told, "verdict": "silent", "why": f"called {told['verdict']}, but imgmake: {error.message}"}
+    theirs = _dry_run(path, str(told["name"]))
+    filled = [_filled(line, found.migration.values.settled) for line in ours]
+    lost = _words(theirs, path.parent) - _words(filled, path.parent) - _excused(str(told["why"]), theirs)
+    if lost:
+        why = f"called {told['verdict']}, but imgmake does not say {' '.join(sorted(lost))}"
+        return {**told, "verdict": "silent", "why": why, "make": theirs, "imgmake": ours}
+    return told
+
+
+def _dry_run(path: Path, target: str) -> list[str]:
+    words = ["timeout", "20", "make", "--no-print-directory", "-n", "-f", path.name, "MAKE=: make", "--", target]
+    done = subprocess.run(
+        words,
+        cwd=path.parent,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        env={**os.environ, "LC_ALL": "C", "PWD": str(path.parent)},
+    )
+    return [line for line in done.stdout.split("\n") if not re.match(r"make(\[\d+\])?: ", line)]
+
+
+def _words(commands: Sequence[str], folder: Path | None = None) -> set[str]:
+    """The words of commands that matter: no quotes, no flags (which may be spelt in two ways), no numbers."""
+    text = "\n".join(line for line in commands if not line.lstrip().startswith("#")).replace("\\\n", " ")
+    text = text.replace(str(folder), "PWD") if folder is not None else text
+    found = set()
+    for word in _WORD.findall(re.sub(r"[\"'`\\]", "", text)):
+        for part in re.split(r"[=,:]", word):
+            if not part.startswith("-") and len(part) > 1 and not part.isdigit():
+                found.add(part.removeprefix("./").rstrip("/."))
+    return found
+
+
+def _filled(line: str, settled: Mapping[str, str]) -> str:
+    """A line of imgmake's with the values that stand before it, and make's answers for what it asks while it runs."""
+    line = re.sub(r"\$\{?PWD\}?|\$\(pwd\)", "PWD", line)
+    for ours, answer in settled.items():
+        line = line.replace(ours, answer)
+    for name, value in re.findall(r"(?<![^\s])(\w+)=('[^']*'|\S*)(?= )", line.partition(" -ec ")[0] + " "):
+        line = re.sub(rf"\$\{{{name}\}}|\${name}\b", lambda _, value=value: value.strip("'"), line)  # type: ignore[misc]
+    return line
+
+
+def _excused(why: str, theirs: Sequence[str]) -> set[str]:
+    """The words of commands that the check says are left out, or are the tool's own now."""
+    found = {"docker", "buildx", "image", "container", "load", "make", "true", "PWD", ""}
+    excuses = {"itself says": ("echo", "printf"), "no stamp": ("touch",), "sets all tags": ("docker tag",)}
+    for told, heads in excuses.items():
+        if told in why:
+            found |= _words([line for line in theirs if line.lstrip("@ ").startswith(heads)])
+    if match := re.search(r"declares \(([^)]*)\)", why):
+        names = match[1].split(", ")
+        given = [word for line in theirs for word in _split(line) if word.partition("=")[0] in names]
+        found |= _words(given)
+    return found
+
+
+def _split(line: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError:
+        return line.split()
+
+
+if __name__ == "__main__":
+    print(json.dumps(attempt(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))))
