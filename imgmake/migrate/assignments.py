@@ -36,14 +36,21 @@ class VariableWriter:
     lines: list[str] = field(default_factory=list)
     written: set[str] = field(default_factory=set)  # variables
     export_names: list[str] = field(default_factory=list)
+    branch: list[str] | None = None  # the lines of a branch that is being written; variables come before it
 
-    def _later(self, line: int, text: str, why: str, indent: int, target: str = "") -> None:
+    @property
+    def body(self) -> list[str]:
+        """Where a rule is written now."""
+        return self.lines if self.branch is None else self.branch
+
+    def _later(self, line: int, text: str, why: str, indent: int, target: str = "", file: str = "") -> None:
         """A comment where a person has to decide, and a line in the report."""
+        lines, place = self.body if indent else self.lines, f"{file or self.values.make.makefile}:{line}"
         first = " ".join(text.split())
         shown = first if len(first) <= 80 else f"{first[:77]}..."
-        self.lines.append(f"{' ' * indent}# {MARK} {self.values.make.makefile}:{line}: {shown}")
-        self.lines.append(f"{' ' * indent}#   {why}"[: layout.WIDTH])
-        self.rules.notes.append(Left(line, shown, why, target))
+        lines.append(f"{' ' * indent}# {MARK} {place}: {shown}")
+        lines.append(f"{' ' * indent}#   {why}"[: layout.WIDTH])
+        self.rules.notes.append(Left(line, shown, why, target, file))
 
     def _exported(self) -> None:
         """What ``export`` gives to every recipe."""

@@ -88,9 +88,10 @@ class Make:
         """Whether make runs without a network."""
         return bool(self._alone)
 
-    def database(self) -> Database:
+    def database(self, overrides: Mapping[str, str] = {}) -> Database:
         """What make says the Makefile means. Raises MakeFailed with its own words."""
-        code, out, err = self._run(["-pnq", "-f", self.makefile])
+        given = [f"{name}={value}" for name, value in overrides.items()]
+        code, out, err = self._run(["-pnq", "-f", self.makefile, *given])
         found = database.parse(out)
         stopped = code == 2 and "***" in err and not found.default and "No targets" not in err
         if not found.targets or code not in (0, 1, 2) or stopped:
