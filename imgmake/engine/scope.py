@@ -11,7 +11,7 @@ import functools
 import secrets
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import docker.errors
@@ -119,14 +119,23 @@ def _remove_images(client: Any, wanted: Callable[[str], bool]) -> None:
     """Children first: an image with a child is listed, and can be removed, when that is gone. A user's tag stays."""
     tried: set[str] = set()
     while True:
-        found = client.images.list(filters={"label": owner.LABEL})
-        left = [i for i in found if i.id not in tried and wanted(i.labels.get(owner.LABEL, "")) and _unnamed(i)]
+        # Not client.images.list: that looks at each image again, and fails when one has gone meanwhile.
+        found = client.api.images(filters={"label": owner.LABEL})
+        left = [i for i in found if i["Id"] not in tried and wanted(_label(i)) and _is_unnamed(_names(i))]
         if not left:
             return
         for image in left:
-            tried.add(image.id)
-            for name in image.tags or [image.id]:
+            tried.add(image["Id"])
+            for name in _names(image) or [image["Id"]]:
                 _quietly(functools.partial(client.images.remove, name, noprune=True))
+
+
+def _label(image: dict[str, Any]) -> str:
+    return str((image["Labels"] or {}).get(owner.LABEL, ""))
+
+
+def _names(image: dict[str, Any]) -> list[str]:
+    return [tag for tag in image["RepoTags"] or () if tag != "<none>:<none>"]
 
 
 def _of_a_users_image(container: Any) -> bool:
@@ -135,11 +144,11 @@ def _of_a_users_image(container: Any) -> bool:
         image = container.image
     except docker.errors.APIError:
         return False
-    return owner.LABEL in image.labels and not _unnamed(image)
+    return owner.LABEL in image.labels and not _is_unnamed(image.tags)
 
 
-def _unnamed(image: Any) -> bool:
-    return all(tag.startswith(f"{owner.MARKED}:") for tag in image.tags)
+def _is_unnamed(tags: Iterable[str]) -> bool:
+    return all(tag.startswith(f"{owner.MARKED}:") for tag in tags)
 
 
 def sweep_once(client: Any) -> None:

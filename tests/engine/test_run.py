@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import docker.errors
 import pexpect
 import pytest
 
@@ -469,6 +470,23 @@ def test_a_users_container_that_inherited_our_label_is_left_alone(client: Any, b
     client.images.remove("runs-committed:1")
     assert theirs.id in left
     assert ours.id not in left
+
+
+def test_sweeping_does_not_mind_an_image_that_goes_meanwhile(
+    client: Any, base_image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A structure test beside it may just be removing its own image: a check beside that failed for it."""
+    ours = client.containers.create(base_image, "true", labels={owner.LABEL: owner.own()})
+    image = ours.commit("imgmake-marked", "going")
+
+    def gone(found: str) -> None:
+        raise docker.errors.ImageNotFound(f"No such image: {found}")
+
+    monkeypatch.setattr(client.api, "inspect_image", gone)
+    containers.sweep(client, "nobody")
+    ours.remove()
+    monkeypatch.undo()
+    client.images.remove(image.id, force=True)
 
 
 # --- terminals ------------------------------------------------------------------------------------------------
