@@ -178,6 +178,15 @@ class Recipes:
         step = self._idiom(parts, line.line) if plain else None
         return step or self._sh(parts, line, ignored="-" in prefix)
 
+    def command(self, parts: Parts, line: int, *, ignored: bool = False, before: str = "") -> Step:
+        """One command of another tool's recipe, its variables known already: an idiom, or `sh`. Raises Uncovered.
+
+        ignored: whether its failure counts for nothing.
+        before:  what its shell is told first, where a shell runs it.
+        """
+        step = None if self.literal or ignored else self._idiom(list(parts), line)
+        return step or self._sh([*([Part(before)] if before else []), *parts], Line(line, ""), ignored=ignored)
+
     # --- sh -------------------------------------------------------------------------------------------------
 
     def _sh(self, parts: list[Part], line: Line, *, ignored: bool) -> Step:
