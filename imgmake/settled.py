@@ -42,13 +42,20 @@ def noise() -> frozenset[str]:
 
 def key(words: list[str]) -> bytes:
     """What a process was given and where it runs; two runs with one key can differ only by the world outside."""
-    environ = [b"%s=%s" % pair for pair in sorted(os.environb.items()) if pair[0] not in _NOISE]
+    environ = [b"%s=%s" % (k, _steady(k, v)) for k, v in sorted(os.environb.items()) if k not in _NOISE]
     machine = (os.uname().machine, len(os.sched_getaffinity(0)), *(os.isatty(stream) for stream in range(3)))
     user = (os.getuid(), os.getgid(), sorted(os.getgroups()))
     python = (sys.version, sys.executable, tuple(sys.flags), *user, *machine)
     groups = ([os.getcwdb()], map(os.fsencode, words), map(os.fsencode, sys.path), environ, [repr(python).encode()])
     parts = [[b"%d:%s" % (len(part), part) for part in group] for group in groups]
     return digest(b"\0\0".join(b"\0".join(group) for group in parts))
+
+
+def _steady(name: bytes, value: bytes) -> bytes:
+    """What of an environment variable can matter to a run that has nothing to do."""
+    if name in (b"MAKEFLAGS", b"MFLAGS"):  # each make names its jobserver anew, and only what runs asks it
+        return b" ".join(word for word in value.split(b" ") if not word.startswith(b"--jobserver-"))
+    return value
 
 
 def began() -> int:

@@ -28,8 +28,10 @@ _HELD = 'kill -STOP $$; exec "$@"'
 class LocalShell:
     """`ports.Shell` on this machine; a stop is SIGTERM to the whole group, and SIGKILL `grace` seconds later."""
 
-    def __init__(self, grace: float = 2.0) -> None:
+    def __init__(self, grace: float = 2.0, inherit: Sequence[int] = ()) -> None:
+        """inherit: descriptors that what `run` starts gets as well."""
         self._grace = grace
+        self._inherit = inherit
 
     def run(
         self,
@@ -55,7 +57,7 @@ class LocalShell:
         if tty:
             output.note("no terminal is connected here, so this runs without one")
         with (
-            _started(argv, cwd, env, stdin) as process,
+            _started(argv, cwd, env, stdin, self._inherit) as process,
             _end_of(process) as ended,  # outside of the next: it waits for what that stops
             self._stopping(process, cancel),
         ):
@@ -84,7 +86,9 @@ class LocalShell:
         if shutil.which(argv[0], path=env.get("PATH", os.defpath)) is None and not (cwd / argv[0]).exists():
             _cannot_start(argv, cwd, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
         try:
-            process = subprocess.Popen(["/bin/sh", "-c", _HELD, "sh", *argv], cwd=cwd, env=env, process_group=0)
+            process = subprocess.Popen(
+                ["/bin/sh", "-c", _HELD, "sh", *argv], cwd=cwd, env=env, process_group=0, pass_fds=self._inherit
+            )
         except (OSError, ValueError) as error:
             _cannot_start(argv, cwd, error)
         _stopped(process)
@@ -127,7 +131,7 @@ class LocalShell:
 
 @contextmanager
 def _started(
-    argv: Sequence[str], cwd: Path, env: Mapping[str, str], stdin: BinaryIO | None
+    argv: Sequence[str], cwd: Path, env: Mapping[str, str], stdin: BinaryIO | None, inherit: Sequence[int]
 ) -> Iterator[subprocess.Popen[bytes]]:
     try:
         process = subprocess.Popen(
@@ -138,6 +142,7 @@ def _started(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,  # one pipe, so that their order stays
             start_new_session=True,
+            pass_fds=inherit,
         )
     except (OSError, ValueError) as error:
         _cannot_start(argv, cwd, error)

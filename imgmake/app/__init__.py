@@ -12,6 +12,7 @@ from typing import NamedTuple
 from imgmake.app.options import Options
 from imgmake.app.session import Session, open_session
 from imgmake.app.settling import watched
+from imgmake.app.sharing import below_make
 from imgmake.app.verifying import verify
 from imgmake.app.wiring import load
 from imgmake.errors import ImgmakeError, Interrupted, UsageError, raise_all
@@ -115,6 +116,13 @@ def migrate(options: Options) -> tuple[str, int]:
     from imgmake.app.migrating import migrating
 
     return migrating(options)
+
+
+def shim(options: Options) -> str:
+    """Write a Makefile whose targets call imgmake; what is told. Raises UsageError, never writes over another one."""
+    from imgmake.app.shimming import shimming
+
+    return shimming(options)
 
 
 # --- telling --------------------------------------------------------------------------------------------------
@@ -251,6 +259,7 @@ def svg(dot: str) -> str:
 __all__ = [
     "Options",
     "Planned",
+    "below_make",
     "build",
     "clean",
     "collect",
@@ -259,6 +268,7 @@ __all__ = [
     "migrate",
     "names",
     "plan",
+    "shim",
     "svg",
     "verify",
     "why",

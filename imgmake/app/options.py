@@ -28,6 +28,7 @@ class Options:
     trace: bool = False
     start_engine: bool = False
     jobs: int | None = None
+    jobserver: str = ""  # make's, as MAKEFLAGS tells of it; empty: there is none, or -j was given here
     what_if: tuple[str, ...] = ()
     old_file: tuple[str, ...] = ()
     commit: str | None = None  # from a clean checkout of this revision
@@ -41,5 +42,6 @@ class Options:
     stdout: bool = False  # --migrate: show the Pipefile, write nothing
     check: bool = False  # compare the Pipefile that is there with the Makefile
     literal: bool = False  # --migrate: recipes as they stand, in sh(…)
+    shim: str | None = None  # the Makefile to write, whose targets call imgmake
     environ: Mapping[str, str] = field(default_factory=_environ)
     told: Callable[[], bytes | None] | None = None  # all that was printed so far, where that can be repeated

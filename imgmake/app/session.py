@@ -192,7 +192,12 @@ def open_session(
             stack.callback(settling.closing, folder)
         engines = Engines(options.environ, starter(options, hears.note), settling.wire if settling else None)
         stack.callback(engines.close)
-        yield join(options, pipeline, world(options, pipeline.root, state, hears, engines, environ, stack))
+        around = world(options, pipeline.root, state, hears, engines, environ, stack)
+        if not read_only and (options.jobs or options.jobserver):
+            from imgmake.app.sharing import sharing
+
+            options, around = sharing(options, around, stack)
+        yield join(options, pipeline, around)
 
 
 def _unless_run(folder: Path) -> Callable[[type[BaseException] | None, BaseException | None, object], None]:

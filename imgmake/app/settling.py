@@ -52,7 +52,8 @@ class Settling:
     def _asks_more(self) -> bool:
         """Whether the command line asks for anything but goals, variables, and how to run and tell."""
         told, options = self._options.told, self._options
-        asked = replace(options, goals=(), overrides={}, jobs=None, keep_going=False, silent=False, told=None)
+        plain = replace(options, goals=(), overrides={}, told=None)
+        asked = replace(plain, jobs=None, jobserver="", keep_going=False, silent=False)
         inside = "IMGMAKE_LOCKED" in options.environ  # the run around it holds the lock, and changes things
         return told is None or inside or "HOME" not in options.environ or asked != Options(environ=options.environ)
 

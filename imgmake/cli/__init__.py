@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from imgmake.reporters.verified import Verification
 
 INTERRUPTED = 130
+_RUNS = ("build", "clean", "gc", "plan")  # what make's options hold for, where make started us
 
 
 class Verbs(Protocol):
@@ -43,6 +44,7 @@ class Verbs(Protocol):
     def verify(self, options: Options, references: Sequence[str]) -> Sequence[Verification]: ...
     def edges(self, options: Options) -> tuple[Sequence[tuple[str, Kind]], Sequence[Edge]]: ...
     def migrate(self, options: Options) -> tuple[str, int]: ...
+    def shim(self, options: Options) -> str: ...
     def svg(self, dot: str) -> str: ...
 
 
@@ -118,9 +120,8 @@ def _understood(words: Sequence[str], verbs: Verbs | None, streams: Streams) -> 
         return 0
     from imgmake import app
 
-    return perform(
-        request, verbs or app, app.Options(**request.options, told=None if request.json else streams.told), streams
-    )
+    options = app.Options(**request.options, told=None if request.json else streams.told)
+    return perform(request, verbs or app, app.below_make(options) if request.verb in _RUNS else options, streams)
 
 
 def _read(words: Sequence[str]) -> Request | int:
@@ -141,7 +142,7 @@ def perform(request: Request, verbs: Verbs, options: Options, streams: Streams) 
         text, code = verbs.migrate(options)
         streams.say(text)
         return code
-    streams.say(_answer(request, verbs, options, streams))
+    streams.say(verbs.shim(options) if request.verb == "shim" else _answer(request, verbs, options, streams))
     return 0
 
 

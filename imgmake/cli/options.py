@@ -70,9 +70,12 @@ AllowDirty = Annotated[bool, _option(RUN, "Publish although files differ from th
 Migrate = Annotated[
     str | None, _option(ASK, "Write Pipefile.py from a Makefile, and compare.", "--migrate", metavar="[Makefile]")
 ]
-Stdout = Annotated[bool, _option(ASK, "With --migrate: show the Pipefile, write nothing.", "--stdout")]
+Shim = Annotated[
+    str | None, _option(ASK, "Write a Makefile whose targets call imgmake.", "--shim", metavar="[Makefile]")
+]
+Stdout = Annotated[bool, _option(ASK, "With --migrate, --shim: show it, write nothing.", "--stdout")]
 Check = Annotated[bool, _option(ASK, "Compare Pipefile.py with the Makefile beside it.", "--check")]
-Literal = Annotated[bool, _option(ASK, "With --migrate: every recipe as it stands, in sh().", "--literal")]
+Literal = Annotated[bool, _option(ASK, "With --migrate: each recipe as it is, in sh().", "--literal")]
 
 List = Annotated[bool, _option(ASK, "The targets, and whether each is up to date.", "--list")]
 Why = Annotated[bool, _option(ASK, "Why each TARGET is stale, or is not.", "--why")]
@@ -115,6 +118,7 @@ def _given(  # noqa: PLR0913 (typer reads the options from the parameters)
     verify: Verify = False,
     graph: Graph = None,
     migrate: Migrate = None,
+    shim: Shim = None,
     stdout: Stdout = False,
     check: Check = False,
     literal: Literal = False,

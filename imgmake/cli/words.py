@@ -20,7 +20,7 @@ TAKE_A_VALUE = frozenset("CfWo")  # short options that swallow the rest of their
 class Request:
     """One command line, understood: the verb, how to tell about it, and the fields of `app.Options`."""
 
-    verb: str  # build, clean, gc, list, why, plan, verify, graph, migrate or version
+    verb: str  # build, clean, gc, list, why, plan, verify, graph, migrate, shim or version
     options: Mapping[str, Any]
     json: bool = False
     drawing: str = "dot"
@@ -56,10 +56,11 @@ def _graph(given: Mapping[str, Any]) -> dict[str, bool]:
 
 def _migrate(given: Mapping[str, Any]) -> dict[str, bool]:
     asked = given["migrate"] is not None or given["check"]
-    for name in ("stdout", "literal"):
-        if given[name] and not asked:
+    shim = given["shim"] is not None
+    for name, fits in (("stdout", asked or shim), ("literal", asked)):
+        if given[name] and not fits:
             raise UsageError(f"--{name} goes with --migrate", hint=f"imgmake --migrate --{name}")
-    return {"migrate": asked}
+    return {"migrate": asked, "shim": shim}
 
 
 def _verb(asked: Mapping[str, bool]) -> str:
@@ -107,9 +108,9 @@ def _spell(word: str, rest: list[str]) -> Sequence[str]:
     following = rest[0] if rest else ""
     if word == "--graph":
         return [f"--graph={rest.pop(0) if following in DRAWINGS else 'dot'}"]
-    if word == "--migrate":
+    if word in ("--migrate", "--shim"):
         named = following and not following.startswith("-") and "=" not in following
-        return [f"--migrate={rest.pop(0) if named else ''}"]
+        return [f"{word}={rest.pop(0) if named else ''}"]
     if word == "--jobs" and not following.isdigit():
         return [f"--jobs={UNLIMITED}"]
     if _ends_in_j(word) and not following.isdigit():

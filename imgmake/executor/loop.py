@@ -3,7 +3,7 @@
 The plan of one batch of goals, which the code below follows:
 
 - take every ready target in order; judge it here, under the lock; settle it when it is up to date;
-- otherwise hand it to a free job, which runs its recipe without the lock;
+- otherwise hand it to a free job, which runs its recipe without the lock, in a slot that may be shared with make;
 - when a job ends, move its target on: done, failed (and what needs it is cancelled), or stopped; a publication
   is then only sent;
 - when nothing is ready and nothing runs, set the tags of all that was sent, at once, or of none;
@@ -50,6 +50,9 @@ class Loop:
         self._ended: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._ends: dict[str, Outcome] = {}
         self._jobs: set[str] = set()  # what runs now
+        self._slots = run.world.slots
+        self._in_hand = False  # a slot is taken, and no job has it yet
+        self._short = False  # something is ready that only lacks a slot
         self._detached: dict[str, Judgement] = {}  # publications of what a registry has: they need nothing here
         self._looked: set[str] = set()  # publications that were judged once before any was sent
         self._sent: dict[str, Outcome] = {}
@@ -110,7 +113,7 @@ class Loop:
                 while True:
                     self._start_ready(plan, pool, most)
                     if self._jobs:
-                        self._finish(plan, self._next_ended())
+                        self._await(plan)
                     elif not self._end_group(plan, pool):
                         break
             except KeyboardInterrupt:
@@ -119,21 +122,36 @@ class Loop:
 
     def _start_ready(self, plan: Plan, pool: ThreadPoolExecutor, most: int) -> None:
         """Settle all that is up to date, start what is stale while a job is free."""
-        progress = True
-        while progress and not self._stopping(plan):
-            progress = False
-            self._refuse(plan)
-            for name in plan.ready():
-                if len(self._jobs) == most and self._needs_job(name):
-                    continue
-                plan.move(name, State.RUNNING)
-                judged = self._judge_now(plan, name)
-                progress = True
-                if judged is not None:
-                    self._jobs.add(name)
-                    pool.submit(self._job, self._run.node(name), judged)
-                    if len(self._jobs) == most:
-                        return
+        self._short = False
+        try:
+            progress = True
+            while progress and not self._stopping(plan):
+                progress = False
+                self._refuse(plan)
+                for name in plan.ready():
+                    if self._needs_job(name) and not self._job_is_free(most):
+                        continue
+                    plan.move(name, State.RUNNING)
+                    judged = self._judge_now(plan, name)
+                    progress = True
+                    if judged is not None:
+                        self._jobs.add(name)
+                        pool.submit(self._job, self._run.node(name), judged)
+                        self._in_hand = False
+                        if len(self._jobs) == most:
+                            return
+        finally:
+            if self._in_hand:
+                self._in_hand = False
+                self._slots.give()
+
+    def _job_is_free(self, most: int) -> bool:
+        """Whether one more job may run; its slot is in hand then."""
+        if len(self._jobs) == most:
+            return False
+        self._in_hand = self._in_hand or self._slots.take()
+        self._short = not self._in_hand
+        return self._in_hand
 
     def _refuse(self, plan: Plan) -> None:
         """Judge every publication that is ready before one is sent: what is refused is told at once, and all of it."""
@@ -207,13 +225,22 @@ class Loop:
     # --- jobs -----------------------------------------------------------------------------------------------
 
     def _job(self, node: Node, judgement: Judgement) -> None:
-        self._ends[node.id] = self._attempt(node, judgement)
-        self._ended.put(node.id)
+        try:
+            self._ends[node.id] = self._attempt(node, judgement)
+        finally:
+            self._slots.give()  # before its end is told: who hears of it finds the slot free
+            self._ended.put(node.id)
+            self._slots.wake()
 
-    def _next_ended(self) -> Outcome:
+    def _await(self, plan: Plan) -> None:
+        """Wait until a job ends, and take note of that; or, where one is lacking, until a slot may be free."""
+        if self._short:
+            self._slots.wait()
+            if self._ended.empty():
+                return
         name = self._ended.get()
         self._jobs.discard(name)
-        return self._ends[name]
+        self._finish(plan, self._ends[name])
 
     def _attempt(self, node: Node, judgement: Judgement) -> Outcome:
         began = time.monotonic()

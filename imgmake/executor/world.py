@@ -21,8 +21,10 @@ from imgmake.ports import (
     Registry,
     Reporter,
     Shell,
+    Slots,
     Sources,
     StateStore,
+    Unshared,
 )
 
 
@@ -42,6 +44,7 @@ class World:
     reporter: Reporter
     clock: Clock
     environ: Mapping[str, str]
+    slots: Slots = field(default_factory=Unshared)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Running things: a stop that reaches them, where their output goes, processes."""
+"""Running things: a stop that reaches them, how many at once, where their output goes, processes."""
 
 from __future__ import annotations
 
@@ -41,6 +41,35 @@ class Cancel:
     def wait(self, seconds: float) -> bool:
         """Sleep up to `seconds`; True when stopped meanwhile."""
         return self._event.wait(seconds)
+
+
+class Slots(Protocol):
+    """How many recipes may run at once, where others run some, too: make's jobserver."""
+
+    def take(self) -> bool:
+        """Whether one more may run now; its slot is ours then, until it is given back. Never waits."""
+
+    def give(self) -> None:
+        """Give back a slot that was taken; from any thread."""
+
+    def wait(self) -> None:
+        """Return when a slot may have come free, or somebody calls `wake`."""
+
+    def wake(self) -> None:
+        """End a wait, or the next one; from any thread."""
+
+
+class Unshared:
+    """`Slots` where nobody else runs anything: there is always one."""
+
+    def take(self) -> bool:
+        return True
+
+    def give(self) -> None: ...
+
+    def wait(self) -> None: ...
+
+    def wake(self) -> None: ...
 
 
 class Output(Protocol):

@@ -74,6 +74,7 @@ def test_nothing_asked_is_nothing_set() -> None:
         "commit": None,
         "keep": 5,
         "migrate": None,
+        "shim": None,
     }
     flags = ["dry_run", "question", "always_make", "keep_going", "silent", "trace", "start_engine", "yes"]
     flags += ["allow_rollback", "allow_dirty", "stdout", "check", "literal"]
@@ -201,6 +202,9 @@ class Fake:
 
     def migrate(self, options: Options) -> tuple[str, int]:
         return f"{options.migrate}\n", 1
+
+    def shim(self, options: Options) -> str:
+        return f"{options.shim}\n"
 
     def verify(self, options: Options, references: Sequence[str]) -> tuple[Verification, ...]:
         lacks = ("nothing says that it passed a check",)

@@ -27,18 +27,20 @@ THOUGHT = {
     "ignore",
     "imagerule",
     "inference",
+    "makeflags",
     "metadata",
     "plan",
     "ports",
     "purity",
     "references",
+    "shim",
     "stamp",
     "tags",
     "variables",
     "versions",
 }
 DRIVE = {"executor"}
-EDGES = {"builders", "engine", "migrate", "pipefile", "registry", "reporters", "shell", "sources", "state"}
+EDGES = {"builders", "engine", "jobserver", "migrate", "pipefile", "registry", "reporters", "shell", "sources", "state"}
 WIRING = {"app", "session", "wiring"}
 FACE = {"cli", "__main__"}
 FIRST = {"settled"}  # asked before anything else is imported: whatever it imported would be waited for on every run
