@@ -13,6 +13,7 @@ from imgmake.migrate.recipes import Recipes
 from imgmake.migrate.review import review
 from imgmake.migrate.rules import Rules
 from imgmake.migrate.scratch import Make
+from imgmake.migrate.stated import Stated
 from imgmake.migrate.values import Values
 from imgmake.migrate.writer import Writer
 
@@ -38,7 +39,10 @@ def migrate(makefile: str, text: str, make: Make, *, literal: bool) -> Migration
     shell, before, whole = _shell(statements, database)
     recipes = Recipes(values, literal, shell, before, whole)
     here = frozenset(path.name for path in make.folder.iterdir())
-    rules = Rules(values, recipes, database, _patterns(statements), here)
+    stated = Stated(statements, make)
+    rules = Rules(
+        values=values, recipes=recipes, database=database, stated=stated, patterns=_patterns(statements), files=here
+    )
     pipefile = Writer(statements, database, values, rules, recipes).write()
     return Migration(makefile, statements, database, values, pipefile, review(own, database, values, here))
 

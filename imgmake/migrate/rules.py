@@ -7,13 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from imgmake.migrate.arguments import image_arguments
-from imgmake.migrate.docker import words
 from imgmake.migrate.expand import Uncovered, mentioned
-from imgmake.migrate.layout import stem_of
-from imgmake.migrate.model import Cond, Database, Left, Line, Made, Rule
-from imgmake.migrate.python import Part, Parts, expression, identifier, quoted, today
+from imgmake.migrate.model import Cond, Left, Line, Made, Rule
+from imgmake.migrate.needs import Needs
+from imgmake.migrate.python import Part, Parts, expression, identifier, quoted
 from imgmake.migrate.recipes import OWN, Mixed, Recipes, Step
-from imgmake.migrate.values import Values
+from imgmake.migrate.stated import lines
 
 _WRITES = re.compile(r"\$@|\$\(@|>\s*\S|\btouch\b|-o\s")
 
@@ -34,14 +33,11 @@ class Declared:
     notes: tuple[str, ...] = ()
 
 
-@dataclass
-class Rules:
+@dataclass(kw_only=True)
+class Rules(Needs):
     """Translates the rules of one Makefile."""
 
-    values: Values
     recipes: Recipes
-    database: Database
-    patterns: tuple[str, ...] = ()  # of the pattern rules that were read
     files: frozenset[str] = frozenset()  # that the folder holds
     left: list[Left] = field(default_factory=list)
     notes: list[Left] = field(default_factory=list)
@@ -62,21 +58,30 @@ class Rules:
     def _made(self, target: str, rule: Rule, stem: str) -> Made:
         """What make has of a target; of one that only a pattern makes, what the pattern says."""
         made = self.database.targets.get(target) or Made(target, ())
-        if stem and not made.prerequisites:
-            words = tuple(word.replace("%", stem) for word in rule.prerequisites.split() if "$" not in word)
-            made = replace(made, prerequisites=words)
+        if stem and not made.stem:
+            own = self.expanded(rule, target, stem)
+            made = replace(made, prerequisites=(*own, *(n for n in made.prerequisites if n not in own)), stem=stem)
         if not made.recipe and rule.recipe:
             made = replace(made, recipe=tuple(each.text for each in rule.recipe if isinstance(each, Line)))
         return made
 
+    def _whole(self, target: str, rule: Rule, made: Made) -> Rule:
+        """The rule with the recipe that make has: of all double-colon rules, or one that comes from elsewhere."""
+        if rule.double and made.double > 1:
+            if made.prerequisites and self._is_file(target, made):
+                raise Uncovered("double-colon rules of a file, each with prerequisites of its own")
+            every = [each.rule for each in self.stated.of(target)]
+            return replace(rule, recipe=tuple(line for each in every for line in each.recipe))
+        if not rule.recipe and made.recipe and made.file and not made.stem:
+            return replace(rule, recipe=tuple(lines(made)), line=made.line)
+        return rule
+
     def _declare(self, target: str, rule: Rule, made: Made, stem: str, spelt: Parts) -> Declared:
-        if rule.double:
-            raise Uncovered("a double-colon rule")
         if used := sorted(made.specific & self._mentioned_below(target)):
             raise Uncovered(f"{used[0]} is set for this target, and for what it needs")
-        prerequisites = self._prerequisites(rule, made, target, stem)
+        prerequisites = self.prerequisites(rule, made, target, stem)
         scope = self._scope(target, made, stem, spelt)
-        steps = self.recipes.steps(rule.recipe, scope)
+        steps = self.recipes.steps(self._whole(target, rule, made).recipe, scope)
         after = self._names(made.order_only)
         kind = self.kind(target, made, steps)
         if kind == "image":
@@ -109,40 +114,6 @@ class Rules:
                        for n in mentioned(each.value)} - found:  # fmt: skip
             found |= more
         return found
-
-    # --- prerequisites --------------------------------------------------------------------------------------
-
-    def _prerequisites(self, rule: Rule, made: Made, target: str, stem: str) -> list[str]:
-        """As written, where that is what make has; else make's own."""
-        given = [name for name in made.prerequisites if name != ".WAIT"]
-        if not given:
-            given = [word.replace("%", stem) for word in rule.prerequisites.split()] if stem else []
-        missing = [name for name in given if not self._there(name)]
-        if missing:
-            raise Uncovered(f"it needs {missing[0]}, which is no file here, and which no rule that was read makes")
-        written = self._written(rule.prerequisites, target, stem) if not rule.double else None
-        if written is not None and [name for name, _ in written] == given:
-            return [source for _, source in written]
-        return self._names(given)
-
-    def _there(self, name: str) -> bool:
-        """Whether imgmake would find a prerequisite: a target, or a file of the folder."""
-        made = self.database.targets.get(name)
-        if made is not None and made.target_file:
-            return True
-        by_pattern = any(stem_of(pattern, name) for pattern in self.patterns)
-        return by_pattern or (self.values.make.folder / name).exists() or any(char in name for char in "*?[")
-
-    def _written(self, text: str, target: str, stem: str) -> list[tuple[str, str]] | None:
-        """Each prerequisite's name and its source; None when that has to be asked of make."""
-        try:
-            parts = self.values.parts(text, {"@": [Part(target)], "*": [Part(stem)]})
-            if any(part.late for part in parts):
-                return None
-            found = words(parts, spread=False).words
-        except Uncovered:
-            return None
-        return [(today(word).replace("%", stem or "%"), expression(word).replace("%", stem or "%")) for word in found]
 
     def _names(self, names: Sequence[str]) -> list[str]:
         return [quoted(name) for name in names]

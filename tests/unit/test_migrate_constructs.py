@@ -185,9 +185,7 @@ def test_the_same_commands(migrate: Migrate, name: str) -> None:
 
 # What no Pipefile can say: it fails when it is run, and the report says why.
 LEFT = {
-    "a double-colon rule": ("a::\n\techo 1\na::\n\techo 2\n", "a", "double-colon"),
     "a variable of one target": ("p: E = 1\np: d\n\techo $(E)\nd:\n\techo $(E)\n", "p", "E is set for this target"),
-    "eval": ("define R\nx-$(1):\n\techo $(1)\nendef\n$(foreach i,a,$(eval $(call R,$(i))))\n", "x-a", "eval"),
     "a function of a late value": ("V := $(shell echo v1)\nS = $(V:v%=%)\na:\n\techo $(S)\n", "a", "depends on"),
     "lines in quotes": ('V := $(shell ls *.txt)\na:\n\techo "$(V)"\n', "a", "several lines"),
     "a name the shell has, too": ("V ?= 1\na:\n\techo $(V) $$V\n", "a", "the shell's own"),

@@ -1,0 +1,201 @@
+"""What a target needs, and which of several rules for it counts: as the Makefile words it where that is what make has.
+
+Conditions that can be overridden become conditions of the Pipefile; make's database tells what each branch means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from imgmake.migrate.docker import words
+from imgmake.migrate.expand import Uncovered, Use, pieces
+from imgmake.migrate.layout import stem_of
+from imgmake.migrate.model import Cond, Database, Made, Rule
+from imgmake.migrate.python import Part, Parts, expression, quoted, today
+from imgmake.migrate.stated import Around, Mention, Stated
+from imgmake.migrate.values import Values
+
+_OTHER = "imgmake-other"  # a value that no Makefile tests for
+
+
+@dataclass
+class Needs:
+    """The part of `Rules` that knows prerequisites."""
+
+    values: Values
+    database: Database
+    stated: Stated
+    patterns: tuple[str, ...] = ()  # of the pattern rules that were read
+    around: Around = ()  # the conditions that a declaration stands in
+    _answers: dict[int, bool | str] = field(default_factory=dict)
+    _databases: dict[Around, Database] = field(default_factory=dict)
+
+    # --- conditions -----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def within(self, cond: Cond, taken: bool) -> Iterator[None]:
+        """While this lasts, one branch of a condition is what is declared; make's database is that branch's."""
+        before = self.around, self.database
+        self.around = (*self.around, (cond, taken))
+        if self.around not in self._databases:
+            given = self._given()
+            found = self.values.make.database(given) if given else self.database
+            self._databases[self.around] = found
+        self.database = self._databases[self.around]
+        try:
+            yield
+        finally:
+            self.around, self.database = before
+
+    def _given(self) -> dict[str, str]:
+        """Values for which the conditions around hold as they are meant to; empty where that is not known."""
+        given: dict[str, str] = {}
+        for cond, taken in self.around:
+            if self.holds(cond) is not taken:
+                given |= _values_for(cond, taken)
+        return given
+
+    def holds(self, cond: Cond) -> bool:
+        """Whether make takes the first branch today."""
+        defined = "def" in cond.test
+        left, right = self.values.make.values([f"$({cond.left})" if defined else cond.left, cond.right])
+        answer = bool(left) if defined else left == right
+        return answer is not (cond.test in ("ifneq", "ifndef"))
+
+    def answer(self, cond: Cond) -> bool | str:
+        """A condition in Python, or whether it holds."""
+        if id(cond) not in self._answers:
+            try:
+                self._answers[id(cond)] = self.values.condition(cond)
+            except Uncovered:
+                self._answers[id(cond)] = self.holds(cond)
+        return self._answers[id(cond)]
+
+    def _open(self, around: Around) -> Around | None:
+        """The conditions that can be overridden and that are not those around; None where one of them fails."""
+        found = []
+        for cond, taken in around:
+            answer = self.answer(cond)
+            known = dict(self.around).get(cond, answer)
+            if isinstance(known, bool):
+                if known is not taken:
+                    return None
+            else:
+                found.append((cond, taken))
+        return tuple(found)
+
+    # --- which rule -----------------------------------------------------------------------------------------
+
+    def counting(self, target: str) -> Mention | None:
+        """The rule whose recipe make takes here; without one the first that names the target."""
+        here = [each for each in self.stated.of(target) if self._open(each.around) == ()]
+        with_recipe = [each for each in here if each.rule.recipe]
+        if with_recipe:
+            return with_recipe[0] if with_recipe[0].rule.double else with_recipe[-1]
+        return here[0] if here else None
+
+    def overridden(self, target: str) -> bool:
+        """Whether a condition decides which recipe a target has."""
+        every = [each for each in self.stated.of(target) if each.rule.recipe]
+        return any(self._open(each.around) for each in every)
+
+    def help(self, target: str, rule: Rule) -> str:
+        """What stands behind ``##`` on the line of a rule."""
+        comments = [rule.comment, *(each.rule.comment for each in self.stated.of(target))]
+        return next((each.lstrip("#").strip() for each in comments if each.startswith("#")), "")
+
+    # --- prerequisites --------------------------------------------------------------------------------------
+
+    def prerequisites(self, rule: Rule, made: Made, target: str, stem: str) -> list[str]:
+        """As written, where that is what make has; else make's own. Raises Uncovered."""
+        given = list(dict.fromkeys(name for name in made.prerequisites if name != ".WAIT"))
+        missing = [name for name in given if not self._there(name)]
+        if missing:
+            raise Uncovered(f"it needs {missing[0]}, which is no file here, and which no rule makes")
+        written = list(self._all_written(rule, target, stem))
+        if all(each is not None for each in written):
+            names = [name for each in written if each for name, _, now in each if now]
+            if list(dict.fromkeys(names)) == given:
+                return list(dict.fromkeys(source for each in written if each for _, source, _ in each))
+        return [quoted(name) for name in given]
+
+    def _all_written(self, rule: Rule, target: str, stem: str) -> Iterator[list[tuple[str, str, bool]] | None]:
+        """Of each rule of a target, that with the recipe first: names, sources, and whether they hold now."""
+        others = [each for each in self.stated.of(target) if each.rule is not rule]
+        yield self._guarded(rule, target, stem, ())
+        for each in others:
+            open_ = self._open(each.around)
+            if open_ is not None and not (each.rule.recipe and rule.recipe and not rule.double):
+                yield self._guarded(each.rule, target, stem, open_)
+
+    def _guarded(self, rule: Rule, target: str, stem: str, open_: Around) -> list[tuple[str, str, bool]] | None:
+        found = self.written(rule.prerequisites, target, stem)
+        if found is None:
+            return None
+        if not open_:
+            return [(name, source, True) for name, source in found]
+        now = all(self.holds(cond) is taken for cond, taken in open_)
+        tests = [str(self.answer(cond)) if taken else f"not ({self.answer(cond)})" for cond, taken in open_]
+        listed = f"[{', '.join(source for _, source in found)}] if {' and '.join(tests)} else []"
+        return [(name, listed, now) for name, _ in found] if found else []
+
+    def _there(self, name: str) -> bool:
+        """Whether imgmake would find a prerequisite: a target, or a file of the folder."""
+        made = self.database.targets.get(name)
+        if made is not None and (made.target_file or made.stem):
+            return True
+        by_pattern = any(stem_of(pattern, name) for pattern in self.patterns)
+        return by_pattern or (self.values.make.folder / name).exists() or any(char in name for char in "*?[")
+
+    def written(self, text: str, target: str = "", stem: str = "") -> list[tuple[str, str]] | None:
+        """Each prerequisite's name and its source; None when that has to be asked of make."""
+        found = self.spelt(text, target, stem)
+        if found is None:
+            return None
+        pairs = []
+        for name, word in found:
+            source = expression(word).replace("%", stem or "%")
+            pairs += [(each, source) for each in self._matching(name.replace("%", stem or "%"))]
+        return pairs
+
+    def spelt(self, text: str, target: str = "", stem: str = "") -> list[tuple[str, Parts]] | None:
+        """Each word of a text of names, and how it is spelt; None when that has to be asked of make."""
+        whole = list(pieces(text.strip()))
+        try:
+            parts = self.values.parts(text, {"@": [Part(target)], "*": [Part(stem)]})
+            if any(part.late or part.dollar for part in parts):
+                return None
+            if len(whole) == 1 and isinstance(whole[0], Use) and len(parts) == 1 and " " in parts[0].value:
+                return None
+            return [(today(word), word) for word in words(parts, spread=False).words]
+        except Uncovered:
+            return None
+
+    def _matching(self, name: str) -> list[str]:
+        """A pattern's files, as make lists them; any other name is itself."""
+        if not any(char in name for char in "*?["):
+            return [name]
+        folder = self.values.make.folder
+        return sorted(str(path.relative_to(folder)) for path in folder.glob(name.removeprefix("./"))) or [name]
+
+    def expanded(self, rule: Rule, target: str, stem: str) -> Sequence[str]:
+        """The prerequisites that a pattern rule gives to one target, expanded twice where the Makefile asks for it."""
+        first = next((m.prerequisites for m in self.stated.of_rule(rule)), ())
+        text = " ".join(word.replace("%", stem, 1) for word in first)
+        if "$" in text and ".SECONDEXPANSION" in self.database.targets:
+            text = self.values.ask(text, {"@": [Part(target)], "*": [Part(stem)]})
+        return text.split()
+
+
+def _values_for(cond: Cond, taken: bool) -> dict[str, str]:
+    """A value on make's command line for which a condition's first branch is taken, or is not."""
+    wanted = taken is (cond.test in ("ifdef", "ifeq"))
+    if cond.test in ("ifdef", "ifndef"):
+        return {cond.left: "1" if wanted else ""} if "$" not in cond.left else {}
+    for one, other in ((cond.left, cond.right), (cond.right, cond.left)):
+        found = list(pieces(one.strip()))
+        if len(found) == 1 and isinstance(found[0], Use) and "$" not in other:
+            return {found[0].name: other if wanted else _OTHER if other != _OTHER else ""}
+    return {}

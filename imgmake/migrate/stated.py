@@ -1,0 +1,83 @@
+"""Which rules of a Makefile speak of which target, and under which conditions. make expands their names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from imgmake.migrate.model import Cond, Line, Made, Rule, Statement
+from imgmake.migrate.scratch import Make
+
+Around = tuple[tuple[Cond, bool], ...]  # each condition, and whether its first branch is meant
+
+
+@dataclass(frozen=True)
+class Mention:
+    """One rule that names a target, with names as make expands them today."""
+
+    rule: Rule
+    around: Around
+    prerequisites: tuple[str, ...]
+    order_only: tuple[str, ...]
+
+
+class Stated:
+    """All rules that were read, by target."""
+
+    def __init__(self, statements: Sequence[Statement], make: Make) -> None:
+        self._rules = list(_rules(statements, ()))
+        texts = [text for rule, _ in self._rules for text in (rule.targets, rule.prerequisites, rule.order_only)]
+        names = [tuple(text.replace("\\:", ":").split()) for text in _expanded(texts, make)]
+        self._targets = {id(rule): names[3 * at] for at, (rule, _) in enumerate(self._rules)}
+        self._by_target: dict[str, list[Mention]] = {}
+        for at, (rule, around) in enumerate(self._rules):
+            mention = Mention(rule, around, names[3 * at + 1], names[3 * at + 2])
+            for target in names[3 * at]:
+                self._by_target.setdefault(target, []).append(mention)
+
+    def targets(self, rule: Rule) -> tuple[str, ...]:
+        """The names before a rule's colon."""
+        return self._targets.get(id(rule), ())
+
+    def of(self, target: str) -> Sequence[Mention]:
+        """The rules that name a target, in their order."""
+        return self._by_target.get(target, ())
+
+    def of_rule(self, rule: Rule) -> Sequence[Mention]:
+        """What one rule says of each of its targets."""
+        return [each for target in self.targets(rule) for each in self.of(target) if each.rule is rule]
+
+    def rules(self) -> Iterator[tuple[Rule, Around]]:
+        """All rules in their order, each with the conditions around it."""
+        yield from self._rules
+
+
+def lines(made: Made) -> Iterator[Line]:
+    """A recipe of make's database: its logical lines."""
+    text = ""
+    for physical in made.recipe:
+        text += physical
+        if (len(physical) - len(physical.rstrip("\\"))) % 2:
+            text += "\n"
+            continue
+        yield Line(made.line, text.lstrip())
+        text = ""
+
+
+def _rules(statements: Iterable[object], around: Around) -> Iterator[tuple[Rule, Around]]:
+    for each in statements:
+        if isinstance(each, Rule):
+            yield each, around
+        elif isinstance(each, Cond):
+            yield from _rules(each.then, (*around, (each, True)))
+            yield from _rules(each.otherwise, (*around, (each, False)))
+
+
+def _expanded(texts: Sequence[str], make: Make) -> list[str]:
+    """Each text as make expands it; only those that hold a reference have to be asked for."""
+    asked = list(dict.fromkeys(text for text in texts if "$" in text))
+    answers = make.values(asked) if asked else []
+    if asked and not any(answers):  # one text that make cannot read spoils all
+        answers = [make.values([text])[0] for text in asked]
+    known = dict(zip(asked, answers, strict=True))
+    return [known.get(text, text) for text in texts]
