@@ -100,6 +100,7 @@ class Recipes:
     shell: str = "/bin/sh"
     before: str = ""  # what .SHELLFLAGS ask of a shell, as its first command
     whole: bool = False  # .ONESHELL
+    stops: bool = False  # whether the shell stops at what fails, as imgmake's does
     exports: frozenset[str] = frozenset()  # names in EXPORTED, which goes to every shell
     images: dict[str, str] = field(default_factory=dict)
     _builds: bool = True
@@ -197,7 +198,7 @@ class Recipes:
             # A whole text in brackets: what is ignored is the end of the line, not of its last command.
             simple = not re.search(r"[;&|\n]", plain)
             parts = [*parts, Part(" || true")] if simple else [Part("( "), *parts, Part(" ) || true")]
-        if "$?" in plain or _goes_on(plain):
+        if not self.stops and ("$?" in plain or _goes_on(plain)):
             parts = [Part("set +e; "), *parts]
         if self.before:
             parts = [Part(f"{self.before}; "), *parts]
