@@ -5,6 +5,7 @@ make runs ``$(shell …)`` when it reads a Makefile, and remakes included files 
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
@@ -13,12 +14,14 @@ from pathlib import Path
 
 from imgmake.errors import CommandFailed, ImgmakeError, UsageError
 from imgmake.migrate import database
+from imgmake.migrate.asking import ASK, MARK, Conversation, Slow
 from imgmake.migrate.model import Database
 from imgmake.ports import Shell
 
 LIMIT = 20  # seconds that one call of make may take
 _MOST = 64 << 20  # bytes of one file that is copied: what is larger is left empty
-_MARK = "@imgmake-value@"
+_DEATHS = 20  # questions of one list that make may stop at
+_HELD = 300  # seconds that a make which waits for questions may live, should nobody stop it
 _HARMLESS = ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "GNUMAKEFLAGS")
 
 
@@ -82,6 +85,23 @@ class Make:
             "PWD": str(folder),
         }
         self._alone = self._unshared()
+        argv = [
+            *self._alone,
+            "timeout",
+            str(_HELD),
+            "make",
+            "--no-print-directory",
+            "-n",
+            "-f",
+            makefile,
+            "-f",
+            ASK,
+            "imgmake-ask",
+        ]
+        start = functools.partial(shell.run, argv, cwd=folder, env=self._environ)
+        self._conversation: Conversation | None = Conversation(folder, start, LIMIT)
+        self._conversed = False
+        self._answers: dict[str, str] = {}
 
     @property
     def isolated(self) -> bool:
@@ -108,16 +128,45 @@ class Make:
         return code, out.split("\n"), _last(err) if code else ""
 
     def values(self, expressions: Sequence[str], overrides: Mapping[str, str] = {}) -> list[str]:
-        """What make makes of expressions, after it has read the whole Makefile; empty when it cannot be asked."""
-        ask = self.folder / ".imgmake-ask.mk"
-        lines = [f"$(info {_MARK}{each}{_MARK})" for each in expressions]
+        """What make makes of expressions, after it has read the whole Makefile; empty where it cannot be asked."""
+        if overrides or self._conversation is None:
+            return self._once(expressions, overrides)
+        new = [each for each in dict.fromkeys(expressions) if each not in self._answers]
+        for _ in range(_DEATHS):
+            if not new:
+                break
+            found = self._answered(new)
+            self._answers.update(zip(new, found, strict=False))
+            if len(found) < len(new):  # make could not go on from there
+                self._answers[new[len(found)]] = ""
+            new = new[len(found) + 1 :]
+        return [self._answers.get(each, "") for each in expressions]
+
+    def _answered(self, expressions: Sequence[str]) -> list[str]:
+        """Answers from the make that is there; from one for this question where it would leave something behind."""
+        lasting = [each for each in expressions if "eval" not in each and not each.endswith("\\")]
+        if len(lasting) < len(expressions) or self._conversation is None:
+            return self._once(expressions, {})
+        try:
+            found = self._conversation.ask(expressions)
+        except Slow:
+            return []
+        if not found and not self._conversed:
+            self._conversation = None  # a make before 4.2
+            return self._once(expressions, {})
+        self._conversed = True
+        return found
+
+    def _once(self, expressions: Sequence[str], overrides: Mapping[str, str]) -> list[str]:
+        ask = self.folder / ASK
+        lines = [f"$(info {MARK}{each}{MARK})" for each in expressions]
         ask.write_text("\n".join([*lines, ".PHONY: imgmake-ask", "imgmake-ask: ;@:", ""]))
         given = [f"{name}={value}" for name, value in overrides.items()]
         try:
             _, out, _ = self._run(["-n", "-f", self.makefile, "-f", ask.name, *given, "imgmake-ask"])
         finally:
             ask.unlink()
-        found = re.findall(f"{_MARK}(.*?){_MARK}", out, re.DOTALL)
+        found = re.findall(f"{MARK}(.*?){MARK}", out, re.DOTALL)[-len(expressions) :]
         return found if len(found) == len(expressions) else [""] * len(expressions)
 
     def _run(self, words: Sequence[str]) -> tuple[int, str, str]:
