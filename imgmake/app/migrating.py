@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from imgmake.app.options import Options
+from imgmake.app.reviewing import reviewed
 from imgmake.app.session import FOLDER, Silent, join
 from imgmake.app.wiring import Engines, load, world
 from imgmake.errors import CommandFailed, EngineError, ImgmakeError, RegistryError, UsageError
@@ -85,6 +86,7 @@ def migrate_makefile(options: Options, makefile: str = "", *, literal: bool = Fa
         make = Make(scratch, path.name, shell, options.environ)
         migration = migrate(path.name, (scratch / path.name).read_text(errors="replace"), make, literal=literal)
         compared = _compare(options, scratch, make, migration)
+        migration = reviewed(options, scratch, migration)
         if write:
             pipefile.write_text(migration.pipefile.text)
         return Migrated(path.name, migration, compared, make.isolated, str(pipefile) if write else "")
@@ -100,7 +102,8 @@ def check_makefile(options: Options, makefile: str = "") -> Migrated:
         migration = migrate(path.name, (scratch / path.name).read_text(errors="replace"), make, literal=False)
         text = (path.parent / NAME).read_text()
         migration = replace(migration, pipefile=replace(migration.pipefile, text=text))
-        return Migrated(path.name, migration, _compare(options, scratch, make, migration), make.isolated)
+        compared = _compare(options, scratch, make, migration)
+        return Migrated(path.name, reviewed(options, scratch, migration), compared, make.isolated)
 
 
 def _found(folder: Path) -> str:

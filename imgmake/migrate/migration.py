@@ -1,4 +1,4 @@
-"""One migration from end to end: make's database, our reading of the text, the Pipefile, the review."""
+"""One migration from end to end: make's database, our reading of the text, the Pipefile."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from imgmake.migrate import reader
 from imgmake.migrate.includes import spliced
 from imgmake.migrate.model import Database, Finding, Pipefile, Rule, Statement
 from imgmake.migrate.recipes import Recipes
-from imgmake.migrate.review import review
 from imgmake.migrate.rules import Rules
 from imgmake.migrate.scratch import Make
 from imgmake.migrate.stated import Stated
@@ -27,7 +26,8 @@ class Migration:
     database: Database
     values: Values
     pipefile: Pipefile
-    findings: tuple[Finding, ...]
+    own: tuple[Statement, ...]  # those of the Makefile itself, without what it includes
+    findings: tuple[Finding, ...] = ()  # the review's, which asks the Pipefile as well
 
 
 def migrate(makefile: str, text: str, make: Make, *, literal: bool) -> Migration:
@@ -44,7 +44,7 @@ def migrate(makefile: str, text: str, make: Make, *, literal: bool) -> Migration
         values=values, recipes=recipes, database=database, stated=stated, patterns=_patterns(statements), files=here
     )
     pipefile = Writer(statements, database, values, rules, recipes).write()
-    return Migration(makefile, statements, database, values, pipefile, review(own, database, values, here))
+    return Migration(makefile, statements, database, values, pipefile, own)
 
 
 def _patterns(statements: Sequence[Statement]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The parts of a migration: the reader, make's database, texts, docker's words, the review, the command line."""
+"""The parts of a migration: the reader, make's database, texts, docker's words, the command line."""
 
 from __future__ import annotations
 
@@ -201,45 +201,6 @@ def test_the_copy_holds_what_git_lists(tmp_path: Path) -> None:
         (folder / name).write_text(text)
     copy(folder, to, LocalShell(), ENVIRON)
     assert sorted(path.name for path in to.iterdir()) == [".git", ".gitignore", "kept"]
-
-
-# --- the review -----------------------------------------------------------------------------------------------
-
-DEFECTS = {
-    "out/app:\n\tgo build -o $@ ./cmd\n": "has no prerequisites",
-    "b:\n\tdocker build -t x/y .\n": "an image is no file",
-    "all: b t\nb:\n\tdocker build -t x/y .\nt:\n\tdocker run --rm x/y\n": "counts on b coming before t",
-    "p:\n\tdocker push x/y\n": "pushes without needing the build",
-    "b:\n\tdocker build -t x/y .\np: b\n\tdocker push x/y\n": "pushes without needing any test",
-    "r:\n\tdocker run -it --rm x\n": "docker run -it",
-    "D := $(shell date -u -r $(E) +%s)\na: ;\n": "is BSD's",
-    "D := $(shell date -u -d @$(E) +%s)\nb: ;\n": "is GNU's",
-    "D := $(shell date +%I%M)\na: ;\n": "12-hour clock",
-    "ifndef ID\nREF := $(shell echo r)\nID := $(shell echo i)\nendif\na: ;\n": "from outside leaves REF empty",
-    "D = $(shell date)\na: ;\n": "runs its command at each use",
-    "a:\n\techo $(pwd)\n": "$(pwd) is a variable of make's",
-    "l:\n\tdocker login -u me -p $(P) r\n": "a password on a command line",
-    ".built:\n\tdocker build -t x .\n\ttouch $@\n": "is a stamp file for an image",
-    "a:\n\tset -e\n\tfalse\n": "on a line of its own",
-    "a:\n\trm -rf $(WHERE)\n": "stands unquoted in a command",
-    "a:\n\techo\n": "not in .PHONY",
-    "a:\n\tdocker build -t x:latest .\n": "every build moves `latest`",
-}
-
-
-@pytest.mark.parametrize("makefile", DEFECTS)
-def test_defects_are_named(tmp_path: Path, makefile: str) -> None:
-    (tmp_path / "Makefile").write_text(makefile)
-    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
-    found = migrate_makefile(Options(directory=tmp_path, environ=ENVIRON), write=False).migration.findings
-    assert any(DEFECTS[makefile] in each.what for each in found), found
-    assert all(each.line and each.consequence and each.instead for each in found)
-
-
-def test_a_sound_makefile_has_none(tmp_path: Path) -> None:
-    (tmp_path / "Makefile").write_text(".PHONY: clean\nout.txt: a.txt\n\tcp a.txt out.txt\nclean:\n\trm -f out.txt\n")
-    (tmp_path / "a.txt").touch()
-    assert migrate_makefile(Options(directory=tmp_path, environ=ENVIRON), write=False).migration.findings == ()
 
 
 # --- the whole ------------------------------------------------------------------------------------------------
