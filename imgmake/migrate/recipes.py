@@ -114,6 +114,16 @@ class Recipes:
         finally:
             self._builds = before
 
+    @contextmanager
+    def as_text(self, asked: bool) -> Iterator[None]:  # noqa: FBT001
+        """While this lasts, every command stays what it is to a shell, where that is asked."""
+        before = self.literal, self._builds
+        self.literal, self._builds = self.literal or asked, self._builds and not asked
+        try:
+            yield
+        finally:
+            self.literal, self._builds = before
+
     def steps(self, recipe: Sequence[Line | Cond], scope: Scope) -> list[Step]:
         """The commands of a recipe. Raises Uncovered with the place in its text."""
         found: list[Step] = []
