@@ -39,12 +39,19 @@ class Rules(Needs):
 
     recipes: Recipes
     files: frozenset[str] = frozenset()  # that the folder holds
+    doubted: Mapping[str, str] = field(default_factory=dict)  # targets whose declaration was wrong, and why
     left: list[Left] = field(default_factory=list)
     notes: list[Left] = field(default_factory=list)
 
     def declare(self, target: str, rule: Rule, stem: str = "", spelt: Parts = ()) -> Declared:
         """The declaration of one target. What cannot be translated becomes one that fails with that message."""
         made = self._made(target, rule, stem)
+        if why := self.doubted.get(target):
+            return self.fails(target, rule, why, made)
+        with self.recipes.as_text(target in self.doubted):
+            return self._tried(target, rule, made, stem, spelt)
+
+    def _tried(self, target: str, rule: Rule, made: Made, stem: str, spelt: Parts) -> Declared:
         given = list(spelt) or [Part(target)]
         try:
             try:
