@@ -239,12 +239,18 @@ def _given(seen: Seen) -> Iterator[str]:
     specific = frozenset[str]().union(*(made.specific for made in seen.database.targets.values()))
     for name in dict.fromkeys(name for command in seen.commands for name in mentioned(command.text)):
         known = seen.database.variables.get(name)
-        from_there = known is None or known.origin == "environment"
-        if from_there and name not in _OURS | specific and re.fullmatch(r"[A-Za-z_]\w*", name):
+        nowhere = name not in seen.values.definitions and (known is None or known.origin == "environment")
+        if nowhere and name not in _OURS | specific and not _set_there(name, seen) and re.fullmatch(r"[A-Za-z_]\w*", name):
             yield name
     for name, found in seen.values.definitions.items():
         if len(found) == 1 and found[0][0].op == "?=" and not found[0][0].value.strip() and not found[0][1]:
             yield name
+
+
+def _set_there(name: str, seen: Seen) -> bool:
+    """Whether a call of make's, or a make below this one, gives it a value."""
+    given = re.compile(rf"\b(?:eval\b[^\n]*|foreach )\b{name}\b|\b{name}[ \t]*[:?+]?=")
+    return any(given.search(text) for text in seen.texts)
 
 
 _OPTIONS = re.compile(r"ARGS|FLAGS?$|OPT(?:ION)?S?$|EXTRA|PARAMS|CMD|COMMAND|SUDO", re.IGNORECASE)

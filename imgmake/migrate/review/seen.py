@@ -10,7 +10,7 @@ from pathlib import Path
 
 from imgmake.migrate.docker import Docker
 from imgmake.migrate.expand import Call, Dollar, Text, Use, calls, pieces
-from imgmake.migrate.model import Assign, Cond, Database, Line, Made, Rule, Statement
+from imgmake.migrate.model import Assign, Cond, Database, Line, Made, Other, Rule, Statement
 from imgmake.migrate.review import shelltext
 from imgmake.migrate.review.written import Written
 from imgmake.migrate.values import Values
@@ -100,6 +100,13 @@ class Seen:
         """The definitions of variables in the Makefile itself, each with the conditions around it."""
         every = [found for each in self.values.definitions.values() for found in each]
         return tuple(sorted((each for each in every if not each[0].file), key=lambda each: each[0].line))
+
+    @cached_property
+    def texts(self) -> tuple[str, ...]:
+        """Every text of make's in which a variable can get a value: recipes, values, lines by themselves."""
+        others = [each.text for each in self.statements if isinstance(each, Other)]
+        values = [each.value for found in self.values.definitions.values() for each, _ in found]
+        return (*(command.text for command in self.commands), *values, *others)
 
     def closure(self, name: str) -> frozenset[str]:
         """A target, and all that it needs or makes by ``$(MAKE)``; found out once."""
