@@ -63,14 +63,16 @@ class Checker:
     planned: Planned
     environ: Mapping[str, str]
 
-    def every(self) -> tuple[Compared, ...]:
-        """Each target of the Makefile, and the first with each overridable variable overridden."""
-        targets = [name for name in self.migration.pipefile.targets]
-        found = [self.one(target, {}) for target in targets]
+    def plain(self) -> tuple[Compared, ...]:
+        """Each target of the Makefile."""
+        return tuple(self.one(target, {}) for target in self.migration.pipefile.targets)
+
+    def overridden(self, found: Sequence[Compared]) -> tuple[Compared, ...]:
+        """The first of these targets with each overridable variable overridden, where they differ then."""
         said = {left.target: left.why for left in self.migration.pipefile.left}
-        for name in self.migration.pipefile.overridable:
-            found += self._overridden(name, found, said)
-        return tuple(found)
+        return tuple(
+            each for name in self.migration.pipefile.overridable for each in self._overridden(name, found, said)
+        )
 
     def _overridden(self, name: str, before: Sequence[Compared], said: Mapping[str, str]) -> list[Compared]:
         """The targets whose commands the variable changes, with another value of it."""
@@ -90,7 +92,7 @@ class Checker:
     def _mentions(self, target: str, name: str) -> bool:
         """Whether a recipe of a target's, or of what it needs, names a variable, or one that is made of it."""
         values = self.migration.values
-        texts = [text for each in self._closure(target) for text in self._recipe(each)]
+        texts = [text for each in self.closure(target) for text in self._recipe(each)]
         names = {used for text in texts for used in mentioned(text)}
         while (
             more := {n for used in names for each, _ in values.definitions.get(used, ()) for n in mentioned(each.value)}
@@ -110,7 +112,7 @@ class Checker:
         left = next((each for each in self.migration.pipefile.left if each.target == target), None)
         if left is not None:
             return Compared(target, "different", (left.why,), tuple(filter(None, out)), said=True)
-        said = sorted({each.target for each in self.migration.pipefile.left} & self._closure(target))
+        said = sorted({each.target for each in self.migration.pipefile.left} & self.closure(target))
         if said:
             return Compared(target, "different", (f"needs {said[0]}, which is not translated",), said=True)
         try:
@@ -237,11 +239,12 @@ class Checker:
         """Why imgmake runs a command that make does not; None when there is no reason."""
         if command.text.startswith("mkdir -p"):
             return ""
-        if command.target and command.target != target and command.target not in self._closure(target):
+        if command.target and command.target != target and command.target not in self.closure(target):
             return f"{command.target} comes first, since it is needed"
         return None
 
-    def _closure(self, target: str) -> set[str]:
+    def closure(self, target: str) -> set[str]:
+        """A target and everything that it needs."""
         found: set[str] = set()
         todo = [target]
         while todo:

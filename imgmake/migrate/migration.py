@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from imgmake.migrate import reader
 from imgmake.migrate.includes import spliced
@@ -15,6 +16,8 @@ from imgmake.migrate.scratch import Make
 from imgmake.migrate.stated import Stated
 from imgmake.migrate.values import Values
 from imgmake.migrate.writer import Writer
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,15 @@ class Migration:
     findings: tuple[Finding, ...] = ()  # the review's, which asks the Pipefile as well
 
 
-def migrate(makefile: str, text: str, make: Make, *, literal: bool) -> Migration:
-    """The Pipefile of a Makefile's text. Raises MakeFailed when make cannot read it."""
+def migrate(
+    makefile: str, text: str, make: Make, *, literal: bool = False, doubted: Mapping[str, str] = _NOTHING
+) -> Migration:
+    """The Pipefile of a Makefile's text. Raises MakeFailed when make cannot read it.
+
+    literal: keep every command as the text that it is.
+    doubted: targets whose declaration was found wrong before: an empty text where their commands are to be kept as
+             text, else why they can only fail.
+    """
     database = make.database()
     own = reader.read(text)
     statements = spliced(own, make)
@@ -41,7 +51,13 @@ def migrate(makefile: str, text: str, make: Make, *, literal: bool) -> Migration
     here = frozenset(path.name for path in make.folder.iterdir())
     stated = Stated(statements, make)
     rules = Rules(
-        values=values, recipes=recipes, database=database, stated=stated, patterns=_patterns(statements), files=here
+        values=values,
+        recipes=recipes,
+        database=database,
+        stated=stated,
+        patterns=_patterns(statements),
+        files=here,
+        doubted=doubted,
     )
     pipefile = Writer(statements, database, values, rules, recipes).write()
     return Migration(makefile, statements, database, values, pipefile, own)

@@ -102,6 +102,7 @@ class Make:
         self._conversation: Conversation | None = Conversation(folder, start, LIMIT)
         self._conversed = False
         self._answers: dict[str, str] = {}
+        self._runs: dict[tuple[str, ...], tuple[int, list[str], str]] = {}
 
     @property
     def isolated(self) -> bool:
@@ -123,9 +124,11 @@ class Make:
 
     def dry_run(self, target: str, overrides: Mapping[str, str] = {}) -> tuple[int, list[str], str]:
         """What ``make -n TARGET`` prints, and its complaint. Recursive makes are shown and not entered."""
-        given = [f"{name}={value}" for name, value in overrides.items()]
-        code, out, err = self._run(["-n", "-f", self.makefile, "MAKE=: make", *given, "--", target])
-        return code, out.split("\n"), _last(err) if code else ""
+        words = [*(f"{name}={value}" for name, value in overrides.items()), "--", target]
+        if tuple(words) not in self._runs:
+            code, out, err = self._run(["-n", "-f", self.makefile, "MAKE=: make", *words])
+            self._runs[tuple(words)] = code, out.split("\n"), _last(err) if code else ""
+        return self._runs[tuple(words)]
 
     def values(self, expressions: Sequence[str], overrides: Mapping[str, str] = {}) -> list[str]:
         """What make makes of expressions, after it has read the whole Makefile; empty where it cannot be asked."""

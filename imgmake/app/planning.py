@@ -1,0 +1,132 @@
+"""What a run would do where nothing is built yet: asked of a Pipefile in a world without images and registries."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+from imgmake.app.options import Options
+from imgmake.app.session import FOLDER, Session, Silent, join
+from imgmake.app.wiring import Engines, load, world
+from imgmake.errors import CommandFailed, EngineError, ImgmakeError, RegistryError
+from imgmake.ports import Builder, Cancel, ContainerSpec, EngineInfo, Image, Output, Registry
+from imgmake.state import open_state
+from imgmake.variables import ARCH
+
+Line = tuple[str, str, str]  # its target, that one's kind, the text
+
+
+def lines(options: Options) -> list[Line]:
+    """What a run would do where nothing is built yet. Raises ImgmakeError."""
+    with Planner(options) as planner:
+        return planner.lines(options.goals, options.overrides)
+
+
+class Planner(contextlib.ExitStack):
+    """Dry runs of one Pipefile, which is loaded once for each set of overridden variables."""
+
+    def __init__(self, options: Options) -> None:
+        super().__init__()
+        self._options = replace(options, dry_run=True)
+        self._sessions: dict[tuple[tuple[str, str], ...], Session] = {}
+
+    def lines(self, goals: Sequence[str], overrides: Mapping[str, str]) -> list[Line]:
+        """Each target that the goals need, its kind, and a line of it. Raises ImgmakeError."""
+        session = self.session(overrides)
+        asked = session.goals(goals)
+        session.check(asked)
+        found: list[Line] = []
+        for prospect in session.executor.prospects(asked, lines=True):
+            if prospect.forecast.error is not None:
+                raise prospect.forecast.error
+            found += [(prospect.node.id, prospect.node.rule.kind.value, line) for line in prospect.lines]
+        return found
+
+    def session(self, overrides: Mapping[str, str]) -> Session:
+        """The Pipefile as it is with some variables overridden. Raises ImgmakeError."""
+        key = tuple(sorted(overrides.items()))
+        if key not in self._sessions:
+            self._sessions[key] = self._session(replace(self._options, overrides=overrides))
+        return self._sessions[key]
+
+    def _session(self, options: Options) -> Session:
+        hears = Silent()
+        pipeline = load(options)
+        state = self.enter_context(
+            contextlib.closing(open_state(pipeline.root / FOLDER, read_only=True, say=hears.warning))
+        )
+        engines = Engines(options.environ, None)
+        around = world(options, pipeline.root, state, hears, engines, options.environ, self)
+        return join(options, pipeline, replace(around, engine=NoImages, builder=_builder, registry=NoTags))
+
+
+def _builder(forced: str | None) -> Builder:  # noqa: ARG001 (what the line is compared with is the same for each)
+    from imgmake.builders import BuildkitBuilder
+
+    return BuildkitBuilder("docker", {})
+
+
+class NoImages:
+    """`ports.Engine` that holds nothing and runs nothing."""
+
+    def info(self) -> EngineInfo:
+        return EngineInfo("0", "linux", ARCH, "overlay2")
+
+    def image(self, reference: str) -> Image | None:  # noqa: ARG002
+        return None
+
+    def images(self, repositories: Iterable[str]) -> Sequence[Image]:  # noqa: ARG002
+        return ()
+
+    def labelled(self, key: str) -> Sequence[Image]:  # noqa: ARG002
+        return ()
+
+    def tag(self, image_id: str, reference: str) -> None:
+        raise _asked(f"tag {image_id} {reference}")
+
+    def untag(self, reference: str) -> None:
+        raise _asked(f"untag {reference}")
+
+    def remove(self, image_id: str) -> None:
+        raise _asked(f"remove {image_id}")
+
+    def pull(self, reference: str, *, platform: str | None, output: Output, cancel: Cancel) -> Image:  # noqa: ARG002
+        raise _asked(f"pull {reference}")
+
+    def relabel(self, image: Image, *, labels: Mapping[str, str], remove: Iterable[str] = ()) -> Image:  # noqa: ARG002
+        raise _asked(f"relabel {image.id}")
+
+    def redate(
+        self,
+        image: Image,
+        *,
+        bases: Sequence[Image],  # noqa: ARG002
+        seconds: int,  # noqa: ARG002
+        labels: Mapping[str, str],  # noqa: ARG002
+        cancel: Cancel,  # noqa: ARG002
+    ) -> Image:
+        raise _asked(f"redate {image.id}")
+
+    def export(self, image_id: str) -> AbstractContextManager[BinaryIO]:
+        raise _asked(f"export {image_id}")
+
+    def run(self, spec: ContainerSpec, *, output: Output, cancel: Cancel, stdout: Path | None = None) -> int:  # noqa: ARG002
+        raise CommandFailed(f"a dry run runs no container ({spec.image})")
+
+    def extract(self, image_id: str, path: str, to: Path) -> None:  # noqa: ARG002
+        raise _asked(f"extract {path}")
+
+    def sweep(self, owner: str) -> None:
+        raise _asked(f"sweep {owner}")
+
+
+def _asked(what: str) -> ImgmakeError:
+    return EngineError(f"a dry run changes no engine: {what}")
+
+
+def NoTags() -> Registry:  # noqa: N802 (stands where a class would)
+    raise RegistryError("a comparison asks no registry")
