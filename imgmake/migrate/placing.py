@@ -229,7 +229,7 @@ class RuleWriter(VariableWriter):
             text = " ".join((left.text if left else each.target).split())
             place = f"{(left and left.file) or self.values.make.makefile}:{left.line if left else each.line}"
             self.body.append(f"{pad}# {MARK} {place}: {text}"[:118])
-            self.body.append(f"{pad}#   {each.todo}"[: layout.WIDTH])
+            self.body.append(f"{pad}#   {' '.join(each.todo.split())}"[: layout.WIDTH])
         name = f"\x01{each.name} = " if each.name and not indent else ""
         self.body.extend(layout.call(f"{name}{each.source}", indent))
 
