@@ -49,7 +49,7 @@ class VariableWriter:
         first = " ".join(text.split())
         shown = first if len(first) <= 80 else f"{first[:77]}..."
         lines.append(f"{' ' * indent}# {MARK} {place}: {shown}")
-        lines.append(f"{' ' * indent}#   {why}"[: layout.WIDTH])
+        lines.append(f"{' ' * indent}#   {' '.join(why.split())}"[: layout.WIDTH])
         self.rules.notes.append(Left(line, shown, why, target, file))
 
     def _exported(self) -> None:
