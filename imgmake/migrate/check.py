@@ -65,7 +65,9 @@ class Checker:
 
     def plain(self) -> tuple[Compared, ...]:
         """Each target of the Makefile."""
-        return tuple(self.one(target, {}) for target in self.migration.pipefile.targets)
+        targets = self.migration.pipefile.targets
+        self.make.ahead(targets, self._metadata()[0])
+        return tuple(self.one(target, {}) for target in targets)
 
     def overridden(self, found: Sequence[Compared]) -> tuple[Compared, ...]:
         """The first of these targets with each overridable variable overridden, where they differ then."""

@@ -9,17 +9,21 @@ import functools
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from imgmake.errors import CommandFailed, ImgmakeError, UsageError
 from imgmake.migrate import database
 from imgmake.migrate.asking import ASK, MARK, Conversation, Slow
 from imgmake.migrate.model import Database
+from imgmake.migrate.together import together, traced
 from imgmake.ports import Shell
 
 LIMIT = 20  # seconds that one call of make may take
 _MOST = 64 << 20  # bytes of one file that is copied: what is larger is left empty
+_LONG = 2.0  # seconds that the dry runs of all targets may take before they are asked for at once
 _DEATHS = 20  # questions of one list that make may stop at
 _HELD = 300  # seconds that a make which waits for questions may live, should nobody stop it
 _HARMLESS = ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "GNUMAKEFLAGS")
@@ -102,6 +106,7 @@ class Make:
         self._conversation: Conversation | None = Conversation(folder, start, LIMIT)
         self._conversed = False
         self._answers: dict[str, str] = {}
+        self._seconds = 0.0  # that make takes to read the Makefile
         self._runs: dict[tuple[str, ...], tuple[int, list[str], str]] = {}
 
     @property
@@ -112,7 +117,9 @@ class Make:
     def database(self, overrides: Mapping[str, str] = {}) -> Database:
         """What make says the Makefile means. Raises MakeFailed with its own words."""
         given = [f"{name}={value}" for name, value in overrides.items()]
+        start = time.monotonic()
         code, out, err = self._run(["-pnq", "-f", self.makefile, *given])
+        self._seconds = time.monotonic() - start
         found = database.parse(out)
         stopped = code == 2 and "***" in err and not found.default and "No targets" not in err
         if not found.targets or code not in (0, 1, 2) or stopped:
@@ -129,6 +136,29 @@ class Make:
             code, out, err = self._run(["-n", "-f", self.makefile, "MAKE=: make", *words])
             self._runs[tuple(words)] = code, out.split("\n"), _last(err) if code else ""
         return self._runs[tuple(words)]
+
+    def ahead(self, targets: Sequence[str], overrides: Mapping[str, str]) -> None:
+        """Ask for many dry runs at once: several at a time; from one that tells them apart where each takes long."""
+        given = [f"{name}={value}" for name, value in overrides.items()]
+        if self._seconds * len(targets) > _LONG:
+            self._at_once(targets, given)
+        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+            list(pool.map(lambda target: self.dry_run(target, overrides), targets))
+
+    def _at_once(self, targets: Sequence[str], given: Sequence[str]) -> None:
+        """Dry runs of all targets by one make, where that comes to what make says of the first and last alone."""
+        words = ["-pnk", "--trace", "-f", self.makefile, "MAKE=: make", *given, "--", *targets]
+        _, out, err = self._run(words)
+        said, _, known = out.rpartition("\n# GNU Make ")
+        if not said or "***" in err:
+            return
+        data, lines = database.parse(known), traced(said)
+        found = {each: together(each, data, lines) for each in targets}
+        for each in (targets[0], targets[-1]):
+            code, alone, _ = self.dry_run(each, dict(one.split("=", 1) for one in given))
+            if code or (composed := found[each]) is None or _said(alone) != _said(composed):
+                return
+        self._runs |= {(*given, "--", each): (0, one, "") for each, one in found.items() if one is not None}
 
     def values(self, expressions: Sequence[str], overrides: Mapping[str, str] = {}) -> list[str]:
         """What make makes of expressions, after it has read the whole Makefile; empty where it cannot be asked."""
@@ -194,6 +224,10 @@ class Make:
             if code == 0:
                 return words
         return []
+
+
+def _said(lines: Iterable[str]) -> list[str]:
+    return [line for line in lines if line.strip() and not re.match(r"make(\[\d+\])?: ", line)]
 
 
 def _last(err: str) -> str:
