@@ -249,6 +249,7 @@ def _given(seen: Seen) -> Iterator[str]:
 
 def _set_there(name: str, seen: Seen) -> bool:
     """Whether a call of make's, or a make below this one, gives it a value."""
+    name = re.escape(name)
     given = re.compile(rf"\b(?:eval\b[^\n]*|foreach )\b{name}\b|\b{name}[ \t]*[:?+]?=")
     return any(given.search(text) for text in seen.texts)
 
