@@ -7,20 +7,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from imgmake.migrate import layout
-from imgmake.migrate.definitions import tests_itself
+from imgmake.migrate.branching import Choice, Node, conditions, leaves, whole
 from imgmake.migrate.model import (
     MARK,
     Assign,
-    Cond,
     Database,
     Left,
     Rule,
     Statement,
 )
-from imgmake.migrate.outline import exhaustive, negated
-from imgmake.migrate.python import quoted
+from imgmake.migrate.python import names_in, negated, quoted
 from imgmake.migrate.recipes import Recipes
-from imgmake.migrate.rules import Rules, names_in
+from imgmake.migrate.rules import Rules
 from imgmake.migrate.values import Values
 
 
@@ -97,7 +95,7 @@ class VariableWriter:
         if known.kind in ("metadata", "macro") or not known.python:
             return
         if name not in self.values.definitions:
-            self.lines.append(f"{known.python} = var({quoted(known.exported)}, {quoted(self._unset(name))})")
+            self._input(name)
             return
         self._definitions(name)
 
@@ -108,43 +106,56 @@ class VariableWriter:
     def _definitions(self, name: str) -> None:
         known, found = self.values.known(name), self.values.definitions[name]
         first = found[0][0]
+        text = f"{name} {first.op} {first.value}"
         if known.kind == "odd":
-            self._later(first.line, f"{name} {first.op} {first.value}", known.why, 0)
-        elif fixed := self.values.why_fixed[name]:
+            self._later(first.line, text, known.why, 0, file=first.file)
+        elif fixed := self.values.why_fixed.get(name):
             if name in self.values.settled_today:
-                self._later(first.line, f"{name} {first.op} {first.value}", f"{fixed}: this is its value today", 0)
+                self._later(first.line, text, f"{fixed}: this is its value today", 0, file=first.file)
             self.lines += layout.call(f"{known.python} = {quoted(known.value)}")
+        elif name in self.values.steps:
+            self._steps(name, known.python)
         else:
-            self._sequence(name, known.python)
+            self._input(name)
 
-    def _sequence(self, name: str, python: str) -> None:
+    def _input(self, name: str) -> None:
+        known = self.values.known(name)
+        self.lines.append(f"{known.python} = var({quoted(known.exported)}, {quoted(self._unset(name))})")
+
+    def _steps(self, name: str, python: str) -> None:
         """The definitions one after the other, each under its conditions."""
-        found = self.values.sources[name]
-        around_each = [(each, around) for each, around, _ in found]
-        if len(found) == 1 and tests_itself(*around_each[0]):
-            self.lines += layout.call(f"{python} = {found[0][2].text}")
-            return
-        if all(around for _, around in around_each) and not exhaustive(around_each):
-            self.lines.append(f'{python} = var({quoted(self.values.variable(name))}, "")')
-        before: tuple[Cond, ...] = ()
-        for each, around, source in found:
-            self._under(each, around, before, f"{python} = {source.text}")
-            before = around
+        for at, step in enumerate(self.values.steps[name]):
+            for cond in conditions(step):
+                self._needed(names_in([str(self.values.condition(cond))]))
+            unset = f'{python} = var({quoted(self.values.variable(name))}, "")' if not at else ""
+            if not at and (self.values.builds_on_itself(name) or not (whole(step) or self._may_declare(name, step))):
+                self.lines.append(unset)
+                unset = ""
+            self.lines += self._step(name, step, unset, 0)
 
-    def _under(self, each: Assign, around: tuple[Cond, ...], before: tuple[Cond, ...], source: str) -> None:
-        """A definition under its conditions; the other branch of the one before is its ``else``."""
-        tests: list[tuple[int, str]] = []
-        for at, cond in enumerate(around):
-            inside: object = around[at + 1] if at + 1 < len(around) else each
-            test = str(self.values.condition(cond))
-            self._needed(names_in([test]))
-            last = at == len(around) - 1
-            other = last and before == around and inside not in cond.then
-            if before[: at + 1] != around[: at + 1] or last:
-                tests.append((at, "else" if other else f"if {test if inside in cond.then else negated(test)}"))
-        for at, head in tests:
-            self.lines.append(f"{' ' * 4 * at}{head}:")
-        self.lines += layout.call(source, 4 * len(around))
+    def _may_declare(self, name: str, step: Node) -> bool:
+        """Whether a branch that sets nothing may declare the variable: the environment gives it then."""
+        return all(self.values.sources[name][each].declares for each in leaves(step))
+
+    def _step(self, name: str, step: Node, unset: str, indent: int) -> list[str]:
+        """One choice as ``if``, ``elif`` and ``else``; `unset` for a branch that sets nothing, which may be empty."""
+        pad = " " * indent
+        if step is None:
+            return [pad + unset] if unset else []
+        if isinstance(step, Assign):
+            python = self.values.python(name)
+            return layout.call(f"{python} = {self.values.sources[name][step].text}", indent)
+        test = str(self.values.condition(step.cond))
+        then = self._step(name, step.then, unset, indent + 4)
+        other = self._step(name, step.otherwise, unset, indent + 4)
+        if not then:
+            then, other, test = other, then, negated(test)
+        if not other:
+            return [f"{pad}if {test}:", *then]
+        if isinstance(step.otherwise, Choice) and other[0].startswith(f"{pad}    if ") and then is not other:
+            chained = self._step(name, step.otherwise, unset, indent)
+            return [f"{pad}if {test}:", *then, chained[0].replace("if ", "elif ", 1), *chained[1:]]
+        return [f"{pad}if {test}:", *then, f"{pad}else:", *other]
 
     def _needed(self, names: Iterable[str]) -> None:
         by_python = {self.values.python(n): n for n in (*self.values.inputs, *self.values.definitions)}

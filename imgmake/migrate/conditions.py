@@ -1,36 +1,49 @@
-"""ifeq and its kin in Python, where what they test is known when a Pipefile is loaded."""
+"""ifeq and its kin in Python, of what is known when a Pipefile is loaded."""
 
 from __future__ import annotations
 
+import re
+
+from imgmake.migrate import functions
 from imgmake.migrate.expand import Uncovered
 from imgmake.migrate.model import Cond
-from imgmake.migrate.python import Part, expression, today
+from imgmake.migrate.python import Part, Parts, atom, expression, merged, negated, today
+from imgmake.migrate.texts import NO_SCOPE, Scope
 from imgmake.variables import LATE
 
 
 class Conditions:
-    """The part of `Values` that translates conditions; `parts` is the rest's."""
+    """The part of `Values` that translates conditions; `parts` and `at_load` are the rest's."""
 
-    def parts(self, text: str) -> list[Part]:
+    def parts(self, text: str, scope: Scope = NO_SCOPE) -> list[Part]:
         raise NotImplementedError
 
-    def condition(self, cond: Cond) -> str | bool:
-        """A condition in Python, or its answer where it is the same in every run. Raises Uncovered."""
-        negated = cond.test in ("ifneq", "ifndef")
-        if cond.test in ("ifdef", "ifndef"):
-            left, right = self.parts(f"$({cond.left})"), list[Part]()
-            negated = not negated
-        else:
-            left, right = self.parts(cond.left), self.parts(cond.right)
-        if not right and len(left) == 1 and left[0].name in LATE:
-            return not negated  # what a Makefile works out when it was not given, imgmake works out by itself
-        if any(part.late or part.dollar for part in (*left, *right)):
-            raise Uncovered("its condition depends on what is known late")
-        if not any(part.name for part in (*left, *right)):
-            return (today(left) == today(right)) is not negated
-        if not right and len(left) == 1:
-            return left[0].name if negated else f"not {left[0].name}"
-        return f"{expression(left)} {'!=' if negated else '=='} {expression(right)}"
+    def at_load(self, text: str, scope: Scope = NO_SCOPE) -> list[Part]:
+        raise NotImplementedError
+
+    def condition(self, cond: Cond, scope: Scope = NO_SCOPE) -> str | bool:
+        """A condition in Python, or its answer where it is the same in every run. Raises TooLate, Uncovered."""
+        wanted = cond.test in ("ifeq", "ifdef")
+        left_text, right_text = (f"$({cond.left})", "") if "def" in cond.test else (cond.left, cond.right)
+        if answer := self._metadata_set(left_text, right_text):
+            return answer is not wanted if "def" not in cond.test else wanted
+        left, right = self.at_load(left_text, scope), self.at_load(right_text, scope)
+        for parts in (left, right):
+            if any(part.dollar for part in parts):
+                raise Uncovered("its condition looks into what only a shell knows")
+        if "def" in cond.test:
+            return _told(functions.condition(left), wanted)
+        return _equal(left, right, wanted)
+
+    def _metadata_set(self, left: str, right: str) -> bool:
+        """Whether it is asked if metadata is empty: imgmake works that out by itself."""
+        if right or not re.fullmatch(r"\$[({](?:strip \$[({])?[\w.-]+[)}]+", left):
+            return False
+        try:
+            parts = self.parts(left)
+        except Uncovered:
+            return False
+        return len(parts) == 1 and parts[0].name in LATE
 
     def _decided(self, cond: Cond) -> bool | None:
         try:
@@ -38,3 +51,47 @@ class Conditions:
         except Uncovered:
             return None
         return answer if isinstance(answer, bool) else None
+
+
+def _told(test: str, wanted: bool) -> str | bool:
+    if test in ("True", "False"):
+        return (test == "True") is wanted
+    return test if wanted else negated(test)
+
+
+def _equal(left: Parts, right: Parts, wanted: bool) -> str | bool:
+    """Whether two texts are equal, the variable on the left."""
+    left, right = _without_padding(merged(left), merged(right))
+    if any(part.name for part in right) and not any(part.name for part in left):
+        left, right = right, left
+    if not any(part.name for part in (*left, *right)):
+        return (today(left) == today(right)) is wanted
+    if not right:
+        return _told(_empty(left), wanted)
+    if len(left) == 1 and left[0].test and not any(part.name for part in right) and _may_be(left[0].name, right):
+        return _told(left[0].test, wanted)
+    return f"{_operand(left)} {'==' if wanted else '!='} {_operand(right)}"
+
+
+def _operand(parts: Parts) -> str:
+    source = expression(parts)
+    return source if not re.search(r" (if|or|and|in|==|\+) ", source) else atom(source)
+
+
+def _empty(parts: Parts) -> str:
+    test = functions.condition(parts)
+    return {"True": "False", "False": "True"}.get(test) or negated(test)
+
+
+def _may_be(source: str, right: Parts) -> bool:
+    """Whether a choice's one text is what it is compared with."""
+    return source.startswith(f"{expression(right)} if ")
+
+
+def _without_padding(left: list[Part], right: list[Part]) -> tuple[list[Part], list[Part]]:
+    """``ifeq (x$(A),x)``: what both sides begin with is not compared."""
+    while left and right and not left[0].name and not right[0].name and left[0].text and right[0].text:
+        if left[0].text[0] != right[0].text[0]:
+            break
+        left, right = (merged([Part(side[0].text[1:]), *side[1:]]) for side in (left, right))
+    return left, right

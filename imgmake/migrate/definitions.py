@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from imgmake.migrate.expand import Call, Dollar, calls, mentioned, pieces
+from imgmake.migrate.expand import mentioned
 from imgmake.migrate.model import Assign, Cond, Rule
-from imgmake.migrate.python import quoted
 
 AUTOMATIC = frozenset("@<^?*+|%")
 
@@ -29,6 +28,9 @@ class Known:
     late: bool = False
     why: str = ""
     exported: str = ""  # the name under which imgmake gives it to a shell
+    varies: bool = False  # whether it may differ from run to run
+    dollar: bool = False  # whether its text is a shell's to expand
+    leaves: tuple[str, ...] = ()  # of a text with late values in it: make's value of each today
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,9 @@ class Source:
     needs: tuple[str, ...]
     late: bool = False
     declares: bool = False  # it is var(…)
+    varies: bool = False  # it asks the world
+    dollar: bool = False
+    leaves: tuple[str, ...] = ()
 
 
 def used(statements: Iterable[object]) -> Iterator[str]:
@@ -57,15 +62,8 @@ def used(statements: Iterable[object]) -> Iterator[str]:
             yield from mentioned(each.text)
 
 
-def calls_any(text: str) -> bool:
-    """Whether a text calls a function of make's."""
-    return next(calls(text), None) is not None
-
-
 def is_macro(text: str) -> bool:
-    """Whether a value means something else at each place: it names automatic variables or parameters, or a shell's."""
-    if any(isinstance(piece, Dollar) for piece in pieces(text)) and not calls_any(text):
-        return True
+    """Whether a value means something else at each place: it names automatic variables or parameters."""
     return any(name in AUTOMATIC or re.fullmatch(r"[1-9]|[@<^?*+|%][DF]", name) for name in mentioned(text))
 
 
@@ -73,13 +71,13 @@ def tests_itself(each: Assign, around: tuple[Cond, ...]) -> bool:
     """``ifndef X``, or ``ifeq ($(X),)``, around the one definition of X: a default."""
     if len(around) != 1 or each not in around[0].then:
         return False
-    cond = around[0]
-    own = re.fullmatch(rf"\$[({{](?:strip \$[({{])?{re.escape(each.name)}[)}}]+", cond.left)
-    return (cond.test == "ifndef" and cond.left == each.name) or (cond.test == "ifeq" and bool(own) and not cond.right)
+    return asks_if_unset(around[0], each.name)
 
 
-def exclusive(arounds: Sequence[tuple[Cond, ...]]) -> bool:
-    return all(arounds) and len({around[0] for around in arounds}) == 1
+def asks_if_unset(cond: Cond, name: str) -> bool:
+    """``ifndef X`` or ``ifeq ($(X),)``."""
+    own = re.fullmatch(rf"\$[({{](?:strip \$[({{])?{re.escape(name)}[)}}]+", cond.left)
+    return (cond.test == "ifndef" and cond.left == name) or (cond.test == "ifeq" and bool(own) and not cond.right)
 
 
 def branches(each: Assign, around: tuple[Cond, ...]) -> Iterator[tuple[Cond, bool]]:
@@ -87,22 +85,3 @@ def branches(each: Assign, around: tuple[Cond, ...]) -> Iterator[tuple[Cond, boo
     inside: tuple[object, ...] = (*around[1:], each)
     for cond, inner in zip(around, inside, strict=False):
         yield cond, inner in cond.then
-
-
-def wildcard(text: str) -> str:
-    found = list(pieces(text.strip()))
-    if len(found) == 1 and isinstance(found[0], Call) and found[0].function == "wildcard":
-        return found[0].arguments.strip()
-    return ""
-
-
-def in_python(function: str, given: Sequence[str]) -> str:
-    if function == "subst" and len(given) == 3:
-        return f"{given[2]}.replace({given[0]}, {given[1]})"
-    if function == "strip":
-        return f'" ".join({given[0]}.split())'
-    if function == "if" and len(given) in (2, 3):
-        return f"{given[1]} if {given[0]} else {given[2] if len(given) == 3 else quoted('')}"
-    if function == "or":
-        return " or ".join(given)
-    return ""

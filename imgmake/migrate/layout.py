@@ -17,14 +17,50 @@ def call(source: str, indent: int = 0) -> list[str]:
         return [pad + source]
     if "\n" in source and not _STRING.search(source):
         return [pad + first]
+    if arms := _arms(source):
+        return _choice(arms, indent)
     head, inner, tail = _opened(source)
     if not head:
         return [pad + source]
     joined = f"{pad}    {', '.join(inner)}"
     if "\n" not in source and len(joined) <= WIDTH:
         return [pad + head, joined, pad + tail]
-    body = [line for each in inner for line in _comma(call(each, indent + 4))]
+    body = [line for each in inner for line in _comma(_argument(each, indent + 4))]
     return [pad + head, *body, pad + tail]
+
+
+def _argument(source: str, indent: int) -> list[str]:
+    """As `call`; what is chosen from needs no brackets between those of a call."""
+    arms = _arms(source)
+    if not arms or ("\n" not in source and len(source) + indent <= WIDTH):
+        return call(source, indent)
+    pad = " " * indent
+    head, then, test, other = arms
+    last = _argument(other, indent)
+    return [*call(head + then, indent), f"{pad}if {test}", f"{pad}else {last[0].strip()}", *last[1:]]
+
+
+def _choice(arms: tuple[str, str, str, str], indent: int) -> list[str]:
+    pad = " " * indent
+    head, *rest = arms
+    return [f"{pad}{head}(", *_argument(f"{rest[0]} if {rest[1]} else {rest[2]}", indent + 4), f"{pad})"]
+
+
+def _arms(source: str) -> tuple[str, str, str, str] | None:
+    """What is assigned to, and the parts of ``then if test else other``, where a source is that outside of brackets."""
+    depth, marks = 0, dict[str, int]()
+    bare = dict(_bare(source))
+    for at, char in bare.items():
+        depth += (char in "([{") - (char in ")]}")
+        for word in (" if ", " else ", " = "):
+            if depth == 0 and source.startswith(word, at) and word not in marks:
+                marks[word] = at
+    if " if " not in marks or marks.get(" else ", -1) < marks[" if "] or " for " in source[: marks[" if "]]:
+        return None
+    start = marks.get(" = ", -3) + 3
+    start = 0 if start > marks[" if "] else start
+    then, test = source[start : marks[" if "]], source[marks[" if "] + 4 : marks[" else "]]
+    return source[:start], then, test, source[marks[" else "] + 6 :]
 
 
 def _comma(lines: list[str]) -> list[str]:
@@ -33,8 +69,17 @@ def _comma(lines: list[str]) -> list[str]:
 
 def _opened(source: str) -> tuple[str, list[str], str]:
     """The text up to the first bracket that is closed at the end, what stands in it by commas, and the end."""
-    at = next((at for at, char in _bare(source) if char in "([{"), -1)
+    bare = list(_bare(source))
+    at = next((at for at, char in bare if char in "([{"), -1)
     if at < 0 or source[-1] not in ")]}":
+        return "", [], ""
+    depth, closed = 0, -1
+    for here, char in bare:
+        depth += (char in "([{") - (char in ")]}")
+        if depth == 0 and char in ")]}":
+            closed = here
+            break
+    if closed != len(source) - 1:
         return "", [], ""
     return source[: at + 1], split(source[at + 1 : -1]), source[-1]
 

@@ -45,22 +45,27 @@ def migrate(
     database = make.database()
     own = reader.read(text)
     statements = spliced(own, make)
-    values = Values(statements, database, make)
-    shell, before, whole = _shell(statements, database)
-    recipes = Recipes(values, literal, shell, before, whole)
-    here = frozenset(path.name for path in make.folder.iterdir())
+    asked: dict[str, str] = {}
+    early = frozenset[str]()
     stated = Stated(statements, make)
-    rules = Rules(
-        values=values,
-        recipes=recipes,
-        database=database,
-        stated=stated,
-        patterns=_patterns(statements),
-        files=here,
-        doubted=doubted,
-    )
-    pipefile = Writer(statements, database, values, rules, recipes).write()
-    return Migration(makefile, statements, database, values, pipefile, own)
+    here = frozenset(path.name for path in make.folder.iterdir())
+    while True:
+        values = Values(statements, database, make, early, asked)
+        shell, before, whole = _shell(statements, database)
+        recipes = Recipes(values, literal, shell, before, whole)
+        rules = Rules(
+            values=values,
+            recipes=recipes,
+            database=database,
+            stated=stated,
+            patterns=_patterns(statements),
+            files=here,
+            doubted=doubted,
+        )
+        pipefile = Writer(statements, database, values, rules, recipes).write()
+        if values.hastened <= early:
+            return Migration(makefile, statements, database, values, pipefile, own)
+        early |= values.hastened  # a Pipefile looks into these while it is loaded: once more, with them known then
 
 
 def _patterns(statements: Sequence[Statement]) -> tuple[str, ...]:

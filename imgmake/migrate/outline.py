@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from imgmake.migrate.model import Assign, Cond, Include, Other, Rule
-from imgmake.migrate.rules import names_in
+from imgmake.migrate.python import names_in
 
 
 def named_by(statement: object) -> list[str]:
@@ -39,21 +39,6 @@ def without(lines: list[str], python: str) -> list[str]:
         end += 1
     rest = lines[: starts[0]] + lines[end:]
     return lines if python in names_in(["\n".join(rest)]) else rest
-
-
-def exhaustive(found: Sequence[tuple[Assign, tuple[Cond, ...]]]) -> bool:
-    """Whether one condition sets a variable in both of its branches."""
-    cond = found[0][1][-1]
-    both = [each in cond.then for each, around in found if around == found[0][1]]
-    return len(found[0][1]) == 1 and True in both and False in both
-
-
-def negated(test: str) -> str:
-    if test.startswith("not "):
-        return test[4:]
-    if " == " in test:
-        return test.replace(" == ", " != ", 1)
-    return test.replace(" != ", " == ", 1) if " != " in test else f"not {test}"
 
 
 def code(body: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import keyword
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from imgmake.migrate.expand import Uncovered
 
@@ -49,19 +51,40 @@ TAKEN = frozenset(
         "map",
         "dict",
         "list",
+        "sorted",
+        "any",
+        "len",
+        "set",
+        "shell",
+        "each",
+        "print",
+        "sys",
+        "re",
+        "Path",
     ]
 )
+
+
+class TooLate(Uncovered):
+    """What a Pipefile could say if a value were known when it is loaded; `names` are the Python names in question."""
+
+    def __init__(self, message: str, names: Iterable[str]) -> None:
+        super().__init__(message)
+        self.names = frozenset(names)
 
 
 @dataclass(frozen=True)
 class Part:
     """A stretch of text: literal, or the value of something with a name in the Pipefile.
 
-    name:  the Python name; empty for literal text.
+    name:  the Python name, or any other expression that is a string; empty for literal text.
     shell: the name under which imgmake exports it to a shell; empty when it does not.
     late:  whether the value is known only when something runs.
     value: make's value today, by which it is judged whether a shell would read it as it reads text.
     dollar: literal text that is the shell's to expand.
+    words: an expression that is the list of the value's words, where that is shorter than taking `name` apart.
+    test:  an expression that tells whether the value is not empty, where that is shorter than `name`.
+    leaves: of a text that holds late values: make's value of each today.
     """
 
     text: str = ""
@@ -70,6 +93,9 @@ class Part:
     late: bool = False
     value: str = ""
     dollar: bool = False
+    words: str = ""
+    test: str = ""
+    leaves: tuple[str, ...] = ()
 
 
 Parts = Sequence[Part]
@@ -106,18 +132,93 @@ def expression(parts: Parts) -> str:
         return parts[0].name
     if not any(part.name for part in parts):
         return quoted("".join(part.text for part in parts))
+    if any(part.name and inside(part.name) is None for part in parts):
+        return " + ".join(atom(part.name) if part.name else quoted(part.text) for part in parts)
+    literal = "".join(part.text for part in parts if not part.name)
+    if any("'" in (inside(part.name) or "") for part in parts if part.name) and "'" not in literal and '"' in literal:
+        return " + ".join(atom(part.name) if part.name else quoted(part.text) for part in parts)
     return "f" + quoted("".join(_spliced(part) for part in parts))
 
 
 def _spliced(part: Part) -> str:
-    return f"{{{part.name}}}" if part.name else part.text.replace("{", "{{").replace("}", "}}")
+    return f"{{{inside(part.name)}}}" if part.name else part.text.replace("{", "{{").replace("}", "}}")
+
+
+@lru_cache(maxsize=4096)
+def inside(source: str) -> str | None:
+    """An expression as it may stand in an f-string between double quotes; None where Python 3.11 has no way."""
+    found = re.sub(r'"([^"\\\']*)"', r"'\1'", source) if not re.search(r"f\"[^\"]*\{[^\"]*'", source) else source
+    found = f"({found})" if found.startswith("{") else found
+    return None if '"' in found or "\\" in found or "#" in found else found
+
+
+@lru_cache(maxsize=4096)
+def atom(source: str) -> str:
+    """An expression in brackets, where what follows it, or stands before it, could tear it apart."""
+    try:
+        node = ast.parse(source, mode="eval").body
+    except SyntaxError:
+        return f"({source})"
+    plain = ast.Name | ast.Constant | ast.Call | ast.Attribute | ast.Subscript | ast.List | ast.ListComp | ast.JoinedStr
+    return source if isinstance(node, plain) else f"({source})"
+
+
+@lru_cache(maxsize=4096)
+def negated(test: str) -> str:
+    """The opposite of a condition.
+
+    >>> negated('A == "x"'), negated("not A"), negated("A or B")
+    ('A != "x"', 'A', 'not (A or B)')
+    """
+    node = ast.parse(test, mode="eval").body
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        rest = test.removeprefix("not").strip()
+        return rest[1:-1] if rest.startswith("(") and isinstance(node.operand, ast.BoolOp) else rest
+    if isinstance(node, ast.Compare) and len(node.ops) == 1:
+        left, right = ast.get_source_segment(test, node.left), ast.get_source_segment(test, node.comparators[0])
+        opposite = {ast.Eq: "!=", ast.NotEq: "==", ast.In: "not in", ast.NotIn: "in"}.get(type(node.ops[0]))
+        if opposite and f"{left} " in test:
+            return f"{left} {opposite} {right}"
+    return f"not {atom(test)}"
+
+
+def names_in(sources: Iterable[str]) -> frozenset[str]:
+    """The Python names that sources mention, those in f-strings too."""
+    return frozenset().union(*map(_names, sources))
+
+
+@lru_cache(maxsize=4096)
+def _names(source: str) -> frozenset[str]:
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        try:
+            tree = ast.parse(f"_({source})")
+        except SyntaxError:
+            return _names_seen(source)
+    loops = [node.target for node in ast.walk(tree) if isinstance(node, ast.comprehension)]
+    bound = {node.id for node in loops if isinstance(node, ast.Name)}
+    return frozenset({node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - bound)
+
+
+def _names_seen(source: str) -> frozenset[str]:
+    """The same by looks, for what is no whole expression."""
+    found: set[str] = set()
+    for literal in re.findall(r'f(?:"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\')', source):
+        found |= set(re.findall(r"(?<!\{)\{([A-Za-z_]\w*)\}", literal))
+    bare = re.sub(r'f?(?:"""(?:.|\n)*?"""|"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\')', "", source)
+    return frozenset(found | set(re.findall(r"[A-Za-z_]\w*", bare)))
 
 
 def merged(parts: Parts) -> list[Part]:
     """Neighbouring literals joined, empty ones left out."""
     found: list[Part] = []
     for part in parts:
-        if found and not part.name and not found[-1].name and part.dollar == found[-1].dollar:
+        if (
+            found
+            and not (part.name or found[-1].name or part.leaves or found[-1].leaves)
+            and part.dollar == found[-1].dollar
+        ):
             found[-1] = Part(found[-1].text + part.text, dollar=part.dollar)
         elif part.name or part.text:
             found.append(part)
@@ -139,23 +240,32 @@ def shell_text(parts: Parts) -> tuple[str, dict[str, str], bool]:
     braces = any("{" in part.text or "}" in part.text for part in parts if not part.name)
     text, given, spliced, quote = "", dict[str, str](), False, ""
     for at, part in enumerate(parts):
+        if not part.name and quote == "'" and part.leaves:
+            text += f"'\"{part.text}\"'"  # what make put in, between quotes that keep a shell from it
+            continue
         if not part.name:
             quote = _quote(part.text, quote)
             text += part.text
             continue
         follows = parts[at + 1].text[:1] if at + 1 < len(parts) and not parts[at + 1].name else ""
-        if part.late and quote and re.search(r"\s", part.value):
-            raise Uncovered(f"{part.name} may be several lines, which make joins and a shell in quotes does not")
-        by_name = part.shell or (part.name if braces else "")
+        if part.late and quote and part.shell and re.search(r"\s", part.value):
+            raise TooLate(
+                f"{part.name} may be several lines, which make joins and a shell in quotes does not", [part.name]
+            )
+        by_name = part.shell or (part.name if braces and part.name.isidentifier() and not part.late else "")
         if by_name and _same_to_a_shell(part, text, quote):
             if not part.shell:
                 given[by_name] = part.name
             text += _use(by_name, follows, quote)
-        elif part.late and (quote == "'" or not _same_to_a_shell(part, text, quote)):
-            raise Uncovered(f"the value of {part.name} is known late, and a shell would not read ${part.name} as text")
+        elif part.late and not _may_be_spliced(part, quote):
+            why = f"the value of {part.name} is known late, and a shell would not read ${part.name} as text"
+            raise TooLate(why, names_in([part.name]))
+        elif (source := inside(part.name)) is None:
+            raise Uncovered(f"{part.name} cannot stand in an f-string")
         else:
             spliced = True
-            text += f"\0{part.name}\0"
+            text += f"\0{source}\0"
+            quote = _quote(part.value, quote)
     text = re.sub(r"''(\"\$(?:\w+|\{\w+\})\")''", r"\1", text)
     if not spliced:
         return text, given, False
@@ -174,6 +284,11 @@ def _same_to_a_shell(part: Part, before: str, quote: str) -> bool:
         return False
     starts_word = not quote and (not before or before[-1] in " \t\n;&|(")
     return not ("=" in part.value and starts_word and _command_position(before))
+
+
+def _may_be_spliced(part: Part, quote: str) -> bool:
+    """Whether a text that holds ``${NAME}`` for what is known late can go into a shell's, where that is expanded."""
+    return bool(part.leaves) and not part.shell and quote != "'" and all(map(_PLAIN.fullmatch, part.leaves))
 
 
 def _command_position(before: str) -> bool:

@@ -10,7 +10,7 @@ from imgmake.migrate.arguments import image_arguments
 from imgmake.migrate.expand import Uncovered, mentioned
 from imgmake.migrate.model import Cond, Left, Line, Made, Rule
 from imgmake.migrate.needs import Needs
-from imgmake.migrate.python import Part, Parts, expression, identifier, quoted
+from imgmake.migrate.python import Part, Parts, TooLate, expression, identifier, names_in, quoted
 from imgmake.migrate.recipes import OWN, Mixed, Recipes, Step
 from imgmake.migrate.stated import lines
 
@@ -60,6 +60,8 @@ class Rules(Needs):
                 with self.recipes.builds_as_text():
                     return self._declare(target, rule, made, stem, given)
         except Uncovered as error:
+            if isinstance(error, TooLate):
+                self.values.hasten_python(error.names)
             return self.fails(target, rule, str(error), made)
 
     def _made(self, target: str, rule: Rule, stem: str) -> Made:
@@ -129,10 +131,10 @@ class Rules(Needs):
         """The automatic variables: in a file's recipe imgmake's own names for them."""
         every = made.prerequisites
         is_file = self._is_file(target, made)
-        found: dict[str, Parts] = {"@": [Part("$out", dollar=True, value=OWN)] if is_file else list(spelt)}
+        found: dict[str, Parts] = {"@": [Part("$out", dollar=True, value=OWN, leaves=(target,))] if is_file else list(spelt)}
         if every:
             files = is_file and not any(self._is_name(name) for name in (*every, *made.order_only))
-            inputs = Part("$in", dollar=True, value=OWN) if files else Part(" ".join(dict.fromkeys(every)))
+            inputs = Part("$in", dollar=True, value=OWN, leaves=(" ".join(dict.fromkeys(every)),)) if files else Part(" ".join(dict.fromkeys(every)))
             found["^"] = found["+"] = [inputs]
             found["<"] = [inputs if len(every) == 1 else Part(every[0])]
         else:
@@ -256,14 +258,3 @@ class Rules(Needs):
 
 def _is_stamp(step: Step) -> bool:
     return bool(re.fullmatch(r"sh\([rf]*[\"']touch \\?\"?\$out\\?\"?[\"']\)", step.source))
-
-
-def names_in(sources: Iterable[str]) -> frozenset[str]:
-    """Python names between the brackets of f-strings, and bare ones."""
-    found: set[str] = set()
-    for source in sources:
-        for literal in re.findall(r'f(?:"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\')', source):
-            found |= set(re.findall(r"(?<!\{)\{([A-Za-z_]\w*)\}", literal))
-        bare = re.sub(r'f?(?:"""(?:.|\n)*?"""|"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\')', "", source)
-        found |= set(re.findall(r"[A-Za-z_]\w*", bare))
-    return frozenset(found)

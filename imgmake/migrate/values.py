@@ -6,67 +6,77 @@ Starts nothing but make, through `Make`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Iterable, Sequence
 
+from imgmake.migrate.branching import Node, Path, conditions, leaves, sequence
 from imgmake.migrate.conditions import Conditions
 from imgmake.migrate.definitions import (
     AUTOMATIC,
     Known,
     Source,
+    asks_if_unset,
     branches,
-    exclusive,
-    in_python,
     is_macro,
     tests_itself,
     used,
-    wildcard,
 )
-from imgmake.migrate.expand import (
-    Call,
-    Dollar,
-    Odd,
-    Text,
-    Uncovered,
-    Use,
-    arguments,
-    calls,
-    mentioned,
-    pieces,
-)
+from imgmake.migrate.expand import Call, Text, Uncovered, calls, mentioned, pieces
 from imgmake.migrate.meanings import Meanings
 from imgmake.migrate.model import Assign, Cond, Database, Statement
-from imgmake.migrate.python import Part, Parts, expression, identifier, merged, quoted, shell_text, today
+from imgmake.migrate.python import (
+    Part,
+    Parts,
+    TooLate,
+    expression,
+    identifier,
+    merged,
+    names_in,
+    quoted,
+    shell_text,
+    today,
+)
 from imgmake.migrate.scratch import Make
+from imgmake.migrate.texts import ASKING, HERE, NO_SCOPE, Scope, Texts, has_dollar
 from imgmake.variables import LATE, NAME
 
-Scope = Mapping[str, Parts]
+__all__ = ["Scope", "Values"]
 
-_NO_SCOPE: Scope = MappingProxyType({})
-AMBIENT = frozenset({"HOME", "USER", "PATH", "LOGNAME", "TMPDIR"})  # a shell has them, whoever starts it
-_ASKING = frozenset({"shell", "wildcard", "eval", "file", "origin", "error", "realpath", "abspath", "info", "warning"})
 _UNKNOWN = frozenset({"MAKECMDGOALS", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", ".VARIABLES", ".FEATURES", ".RECIPEPREFIX"})
+_SETS = ("=", ":=", "::=", "?=", "!=")
 
 
-class Values(Meanings, Conditions):
-    """Every variable of one Makefile, resolved on demand."""
+class Values(Meanings, Texts, Conditions):
+    """Every variable of one Makefile, resolved on demand.
 
-    def __init__(self, statements: Sequence[Statement], database: Database, make: Make) -> None:
+    early: variables that have to be known when the Pipefile is loaded, though a command gives them.
+    asked: make's answers so far.
+    """
+
+    def __init__(
+        self,
+        statements: Sequence[Statement],
+        database: Database,
+        make: Make,
+        early: frozenset[str] = frozenset(),
+        asked: dict[str, str] | None = None,
+    ) -> None:
         self.database = database
         self.make = make
+        self.early = early
+        self.hastened: set[str] = set()
         self.definitions: dict[str, list[tuple[Assign, tuple[Cond, ...]]]] = {}
         self._collect(statements, ())
+        self.asked: dict[str, str] = {} if asked is None else asked
         names = sorted(n for n in {*self.definitions, *used(statements)} if not re.search(r"[\s$(){}]", n))
-        self.today = dict(zip(names, make.values([f"$({name})" for name in names]), strict=True))
-        self.today = {name: value.replace(" .imgmake-ask.mk", "") for name, value in self.today.items()}
-        self.asked: dict[str, str] = {}
+        self.today = self._values(names)
         self.inputs: dict[str, None] = {}  # read, and set nowhere
         self.settled_today: dict[str, str] = {}  # variables with make's value of today, each with why
         self.settled: dict[str, str] = {}  # shell text of ours, and the make text that it stands for
         self.taken_apart: set[str] = set()  # constants whose words went into commands
         self.why_fixed: dict[str, str] = {}
         # Found while a variable was resolved, and written as found then: a ring of conditions is cut in one place.
-        self.sources: dict[str, list[tuple[Assign, tuple[Cond, ...], Source]]] = {}
+        self.steps: dict[str, list[Node]] = {}
+        self.sources: dict[str, dict[Assign, Source]] = {}
         self._known: dict[str, Known] = {}
         self._busy: list[str] = []
 
@@ -77,6 +87,13 @@ class Values(Meanings, Conditions):
             elif isinstance(each, Cond):
                 self._collect((*each.then, *each.otherwise), (*around, each))
 
+    def _values(self, names: Sequence[str]) -> dict[str, str]:
+        """make's value of each variable, and the answers kept for when a text asks for the same."""
+        missing = [f"$({name})" for name in names if f"$({name})" not in self.asked]
+        for text, value in zip(missing, self.make.values(missing) if missing else [], strict=True):
+            self.asked[text] = value.replace(" .imgmake-ask.mk", "")
+        return {name: self.asked[f"$({name})"] for name in names}
+
     # --- one variable ---------------------------------------------------------------------------------------
 
     def known(self, name: str) -> Known:
@@ -85,79 +102,118 @@ class Values(Meanings, Conditions):
             return Known(name, identifier(name), "odd", why=f"{name} is defined by itself")
         if name not in self._known:
             self._busy.append(name)
+            before, self._loading = self._loading, 0
             try:
                 self._known[name] = self._find(name)
             except Uncovered as error:
+                if isinstance(error, TooLate):
+                    self.hasten_python(error.names)
                 self._known[name] = Known(name, identifier(name), "odd", self.today.get(name, ""), why=str(error))
             finally:
+                self._loading = before
                 self._busy.pop()
         return self._known[name]
 
     def _find(self, name: str) -> Known:
+        every = self.definitions.get(name, [])
         found = self.effective(name)
-        if not found:
+        if not every:
             return self._unset(name)
-        if meant := self.metadata_of(found):
-            return Known(name, meant, "metadata", self.today.get(name, ""), late=True, exported=meant)
+        if not found:
+            return Known(name, "", "constant", "") if not NAME.fullmatch(name) else self._unset(name)
+        if name not in self.early and (meant := self.metadata_of([(each, ()) for each, _ in found])):
+            return Known(name, meant, "metadata", self.today.get(name, ""), late=True, exported=meant, varies=True)
         if any(each.op == "define" or is_macro(each.value) for each, _ in found):
-            return Known(name, identifier(name), "macro", needs=tuple(mentioned(found[-1][0].value)))
-        self.why_fixed[name] = self.fixed(name)
+            return Known(name, identifier(name), "macro", needs=tuple(mentioned(found[-1][0].value)), varies=True)
+        self.why_fixed[name] = self.fixed(name, found)
         if self.why_fixed[name]:
             return Known(name, self.python(name), "constant", self.today.get(name, ""))
-        self._in_order(name, found)
-        self.sources[name] = [(each, around, self.definition(each, around)) for each, around in found]
-        return self._joined(name, [source for _, _, source in self.sources[name]])
+        steps = sequence(self._untested(name, found), _changes)
+        self.steps[name] = steps
+        self.sources[name] = {each: self.definition(each) for step in steps for each in leaves(step)}
+        return self._joined(name, steps)
 
-    def fixed(self, name: str) -> str:
+    def fixed(self, name: str, found: Sequence[tuple[Assign, Path]]) -> str:
         """Why a variable is written with make's value: nothing can change it, or no Pipefile could; else empty."""
-        found = self.effective(name)
-        for _, around in found:
-            for cond in around:
-                try:
-                    if not tests_itself(found[0][0], around):
-                        self.condition(cond)
-                except Uncovered as error:
-                    self.settled_today[name] = str(error)
-                    return str(error)
+        own = {name: [Part(name=self.python(name), value=self.today.get(name, ""))]}
+        for cond in dict.fromkeys(cond for _, path in found for cond, _ in path):
+            try:
+                self.condition(cond, own)
+            except Uncovered as error:
+                if isinstance(error, TooLate):
+                    self.hasten_python(error.names)
+                self.settled_today[name] = str(error)
+                return str(error)
         return "the same in every run" if len(found) > 1 and self._folds(found) else ""
 
-    def effective(self, name: str) -> list[tuple[Assign, tuple[Cond, ...]]]:
-        """The definitions that count: those in a branch that is never taken do not."""
-        found = []
-        for each, around in self.definitions.get(name, []):
+    def effective(self, name: str) -> list[tuple[Assign, Path]]:
+        """The definitions that count, each with its conditions: those in a branch that is never taken do not."""
+        found: list[tuple[Assign, Path]] = []
+        every = self.definitions.get(name, [])
+        for each, around in every:
+            if len(every) == 1 and tests_itself(each, around):
+                found.append((_default(each), ()))
+                continue
             left = []
             for cond, taken in branches(each, around):
                 decided = self._decided(cond)
                 if decided is None:
-                    left.append(cond)
+                    left.append((cond, taken))
                 elif decided is not taken:
                     break
             else:
                 found.append((each, tuple(left)))
         return found
 
-    def _in_order(self, name: str, found: Sequence[tuple[Assign, tuple[Cond, ...]]]) -> None:
-        """Python runs definitions one after the other; what make would do otherwise is not covered."""
-        first, around = found[0]
-        if len(found) == 1 or (not around and not any(each.op in ("?=", "!=") for each, _ in found[1:])):
-            return
-        if not exclusive([each for _, each in found]):
-            raise Uncovered(f"{name} is set in several places, which depend on each other (line {first.line})")
+    def _untested(self, name: str, found: Sequence[tuple[Assign, Path]]) -> list[tuple[Assign, Path]]:
+        """Definitions where nothing is set before, without the question whether something is: that is what ``?=`` asks."""
+        made: list[tuple[Assign, Path]] = []
+        for each, path in found:
+            asks = [at for at, (cond, taken) in enumerate(path) if taken and asks_if_unset(cond, name)]
+            if (
+                asks
+                and each.op in _SETS
+                and not _changes(each)
+                and all(op == "?=" for op in (one.op for one, _ in made))
+            ):
+                made.append((_default(each), tuple(step for at, step in enumerate(path) if at not in asks)))
+            else:
+                made.append((each, path))
+        return made
 
-    def _joined(self, name: str, sources: Sequence[Source]) -> Known:
-        needs = tuple(dict.fromkeys(need for source in sources for need in source.needs))
+    def _joined(self, name: str, steps: Sequence[Node]) -> Known:
+        sources = list(self.sources[name].values())
+        needs = tuple(dict.fromkeys(need for source in sources for need in source.needs if need != name))
         late = any(source.late for source in sources) or any(self.known(need).late for need in needs)
-        declared = all(source.declares for source in sources)
+        declared = len(steps) == 1 and all(source.declares for source in sources)
+        chosen = any(True for step in steps for _ in conditions(step))
         kind = "late" if declared and late else "variable" if declared else "constant"
-        exported = self.variable(name) if declared else ""
-        return Known(name, self.python(name), kind, self.today.get(name, ""), needs, late, exported=exported)
+        return Known(
+            name,
+            self.python(name),
+            kind,
+            self.today.get(name, ""),
+            needs,
+            late,
+            exported=self.variable(name) if declared else "",
+            varies=declared or chosen or any(s.varies for s in sources) or any(self.known(n).varies for n in needs),
+            dollar=any(source.dollar for source in sources),
+            leaves=tuple(leaf for source in sources for leaf in source.leaves),
+        )
 
-    def _folds(self, found: Sequence[tuple[Assign, tuple[Cond, ...]]]) -> bool:
+    def builds_on_itself(self, name: str) -> bool:
+        """Whether the first of a variable's definitions, or their conditions, need a value that only a user gives."""
+        first = self.steps[name][0]
+        made_of = any(_changes(each) for each in leaves(first))
+        return made_of or any(name in mentioned(f"{_tested(cond)}") for cond in conditions(first))
+
+    def _folds(self, found: Sequence[tuple[Assign, Path]]) -> bool:
         """Several plain definitions in a row: what make has at the end is what every recipe sees."""
         return all(
-            not around and each.op in ("=", ":=", "::=", "+=") and self.constant(each.value, besides=each.name)
-            for each, around in found
-        )
+            not path and each.op in ("=", ":=", "::=", "+=") and self.constant(each.value, besides=each.name)
+            and not has_dollar(each.value)
+            for each, path in found
+        )  # fmt: skip
 
     def _unset(self, name: str) -> Known:
         if name in _UNKNOWN or name.startswith("."):
@@ -167,12 +223,11 @@ class Values(Meanings, Conditions):
             return Known(name, "", "constant", {"MAKE": "make", "SHELL": "/bin/sh"}.get(name, self.today.get(name, "")))
         if not NAME.fullmatch(name):
             return Known(name, "", "constant", self.today.get(name, ""))  # make has nothing under such a name
-        if known is not None and known.origin in ("makefile", "override"):
+        if known is not None and known.origin in ("makefile", "override") and name not in self.definitions:
             raise Uncovered(f"it is set in {known.file or 'a file that is made'}, line {known.line}, which is not read")
         default = known.text if known is not None and known.origin == "default" else ""
-        return Known(
-            name, self.python(name), "variable", self.today.get(name, "") or default, exported=self.variable(name)
-        )
+        value = self.today.get(name, "") or default
+        return Known(name, self.python(name), "variable", value, exported=self.variable(name), varies=True)
 
     def python(self, name: str) -> str:
         return identifier(name)
@@ -183,112 +238,100 @@ class Values(Meanings, Conditions):
 
     # --- definitions ----------------------------------------------------------------------------------------
 
-    def definition(self, each: Assign, around: tuple[Cond, ...]) -> Source:
+    def definition(self, each: Assign) -> Source:
         """The Python source of one definition's right side. Raises Uncovered."""
         if each.op == "!=":
             return self._command(each, f"$(shell {each.value})")
-        if each.op == "?=" or tests_itself(each, around):
-            return self._declared(each)
-        if each.op == "+=":
-            parts = self.parts(each.value)
-            own = Part(name=self.python(each.name), value="")
-            return Source(expression([own, Part(" "), *parts]), self._needs(parts), late=any(p.late for p in parts))
+        if each.op == "+=" or (each.name in mentioned(each.value) and each.op in (":=", "::=")):
+            text = each.value if each.op != "+=" else f"$({each.name}) {each.value}"
+            own = Part(name=self.python(each.name), value=self.today.get(each.name, ""))
+            return self._source(self.parts(text, {each.name: [own]}))
         if "shell" in calls(each.value):
             return self._command(each, each.value)
-        return self._computed(each)
+        inner = self._source(self.parts(each.value))
+        if each.op != "?=" or not NAME.fullmatch(each.name):
+            return inner
+        return self._declared(each, inner)
 
-    def _declared(self, each: Assign) -> Source:
+    def _declared(self, each: Assign, inner: Source) -> Source:
         self._may_be_declared(each.name)
-        name = quoted(self.variable(each.name))
-        if "shell" in calls(each.value):
-            return self._command(each, each.value)
-        inner = self._computed(each)
-        return Source(f"var({name}, {inner.text})", inner.needs, late=False, declares=True)
+        text = f"var({quoted(self.variable(each.name))}, {inner.text})"
+        return Source(text, inner.needs, False, True, dollar=inner.dollar, leaves=inner.leaves)
 
     def _may_be_declared(self, name: str) -> None:
         if not NAME.fullmatch(name):
             raise Uncovered(f"{name} is no name for a variable of imgmake's")
 
     def _command(self, each: Assign, text: str) -> Source:
-        """A variable whose default is a command: run once, when it is first needed."""
-        self._may_be_declared(each.name)
+        """A variable whose default is a command: run once, when it is first needed, or when the Pipefile is loaded."""
         whole = list(pieces(text.strip()))
+        plain = all(not isinstance(piece, Call) or piece.function == "shell" for piece in whole)
+        if each.name in self.early or not plain or not NAME.fullmatch(each.name):
+            inner = self._source(self.at_load(text))
+            return self._declared(each, inner) if NAME.fullmatch(each.name) and plain else inner
         if len(whole) == 1 and isinstance(whole[0], Call):
-            parts = self._shell_parts(whole[0].arguments)
+            parts = self.shell_parts(whole[0].arguments)
+            if not self.today.get(each.name):
+                parts = [*parts, Part(" || true")]  # it fails today, which make does not mind
+        elif any(isinstance(piece, Text) and re.search(r'["\\`]', piece.text) for piece in whole):
+            self.hasten(each.name) if each.name not in self._busy else self.hastened.add(each.name)
+            raise TooLate("text with quotes beside a $(shell …)", ())
         else:
-            parts = [Part('echo "'), *self._for_echo(text), Part('"')]
+            parts = [Part('echo "'), *self.parts(text), Part('"')]
         body, given, spliced = shell_text(parts)
         extra = "".join(f", {key}={value}" for key, value in given.items())
         source = f"var({quoted(self.variable(each.name))}, sh({'f' * spliced}{quoted(body)}{extra}))"
-        return Source(source, self._needs(parts), late=True, declares=True)
+        return Source(source, self._needs(parts), late=True, declares=True, varies=True)
 
-    def _for_echo(self, text: str) -> list[Part]:
-        found: list[Part] = []
-        for piece in pieces(text):
-            if isinstance(piece, Text) and re.search(r'["\\`]', piece.text):
-                raise Uncovered("text with quotes beside a $(shell …)")
-            found += self._piece(piece, {})
-        return found
-
-    def _computed(self, each: Assign) -> Source:
-        text = each.value
-        if pattern := wildcard(text):
-            return Source(f'" ".join(map(str, glob({self._listed(pattern)})))', ())
-        with_function = [piece for piece in pieces(text) if isinstance(piece, Call)]
-        if with_function and not self.constant(text):
-            return self._function(text, with_function)
-        parts = self.parts(text)
-        return Source(expression(parts), self._needs(parts), late=any(part.late for part in parts))
-
-    def _listed(self, pattern: str) -> str:
-        words = self.plain(pattern).split()
-        return quoted(words[0]) if len(words) == 1 else "[" + ", ".join(map(quoted, words)) + "]"
-
-    def _function(self, text: str, called: Sequence[Call]) -> Source:
-        """The few functions of texts that Python has as well; only where they are the whole value."""
-        if len(list(pieces(text.strip()))) != 1:
-            raise Uncovered(f"{called[0].raw} depends on what can be overridden")
-        given = [self.parts(each) for each in arguments(called[0].arguments)]
-        if any(part.late for parts in given for part in parts):
-            raise Uncovered(f"{called[0].raw} depends on what is known late")
-        needs = self._needs([part for parts in given for part in parts])
-        source = in_python(called[0].function, [expression(parts) for parts in given])
-        if not source:
-            raise Uncovered(f"{called[0].raw} depends on what can be overridden")
-        return Source(source, needs)
+    def _source(self, parts: Parts) -> Source:
+        """What parts come to; their text is a shell's where one of them is."""
+        late = [part for part in parts if part.late]
+        text = expression([Part(text=p.text, name=p.name, value=p.value, words=p.words) for p in parts])
+        return Source(
+            text,
+            self._needs(parts),
+            bool(late),
+            varies="shell(" in text or "glob(" in text or "Path(" in text,
+            dollar=any(part.dollar for part in parts),
+            leaves=tuple(leaf for part in late for leaf in (part.leaves or (part.value,))),
+        )
 
     def _needs(self, parts: Parts) -> tuple[str, ...]:
         by_python = {self.python(name): name for name in (*self.definitions, *self.inputs)}
-        return tuple(dict.fromkeys(by_python[part.name] for part in parts if part.name in by_python))
+        found = sorted(names_in([part.name for part in parts if part.name]))
+        return tuple(by_python[name] for name in found if name in by_python)
 
     # --- texts ----------------------------------------------------------------------------------------------
 
     def constant(self, text: str, besides: str = "") -> bool:
         """Whether make's answer for a text is the same in every run that overrides nothing of a Pipefile."""
-        if _ASKING.intersection(calls(text)):
+        if ASKING.intersection(calls(text)):
             return False
         for name in mentioned(text):
-            if name in AUTOMATIC or name == besides or re.fullmatch(r"\d", name):
+            if name in AUTOMATIC or name == besides or re.fullmatch(r"\d|[@<^?*+|%][DF]", name) or name in HERE:
                 continue
             known = self.known(name) if not re.search(r"[\s$(){}]", name) else None
             if known is None or known.kind == "macro":
                 each = self.definitions.get(name)
-                if not each or not all(self.constant(one.value, besides) for one, around in each if not around):
+                if not each or name in self._busy or not self._constant_macro(name, each, besides):
                     return False
-            elif known.kind != "constant" or not all(self.constant(n) for n in (f"$({m})" for m in known.needs)):
+            elif known.kind != "constant" or known.varies or known.late or known.dollar:
                 return False
         return True
 
-    def plain(self, text: str, scope: Scope = _NO_SCOPE) -> str:
+    def _constant_macro(self, name: str, each: Sequence[tuple[Assign, tuple[Cond, ...]]], besides: str) -> bool:
+        self._busy.append(name)
+        try:
+            return all(not around and self.constant(one.value, besides) for one, around in each)
+        finally:
+            self._busy.pop()
+
+    def plain(self, text: str, scope: Scope = NO_SCOPE) -> str:
         """A text that is the same in every run. Raises Uncovered."""
         parts = self.parts(text, scope)
         if any(part.name and not part.value for part in parts):
             raise Uncovered(f"{text} is not known before something runs")
         return today(parts)
-
-    def parts(self, text: str, scope: Scope = _NO_SCOPE) -> list[Part]:
-        """The parts of a text, as what they are in the Pipefile. Raises Uncovered."""
-        return merged([part for piece in pieces(text) for part in self._piece(piece, scope)])
 
     def inlined(self, parts: Parts) -> list[Part]:
         """The parts with a constant of several words replaced by what it is written as, flags and all."""
@@ -303,96 +346,16 @@ class Values(Meanings, Conditions):
                 found.append(part)
         return merged(found)
 
-    def _piece(self, piece: object, scope: Scope) -> list[Part]:
-        if isinstance(piece, Text):
-            return [Part(piece.text)]
-        if isinstance(piece, Dollar):
-            return [Part("$", dollar=True)]
-        if isinstance(piece, Use):
-            return self._use(piece, scope)
-        if isinstance(piece, Call):
-            return self._call(piece, scope)
-        assert isinstance(piece, Odd)
-        return self.folded(piece.raw, scope)
 
-    def _use(self, piece: Use, scope: Scope) -> list[Part]:
-        name = piece.name
-        if name in scope:
-            return list(scope[name])
-        if name in AUTOMATIC or re.fullmatch(r"[@<^?*+|%][DF]", name):
-            return self.folded(piece.raw, scope)
-        if re.fullmatch(r"\d+", name):
-            return []
-        if name in ("CURDIR", "PWD") and name not in self.definitions:
-            return [Part("$PWD", dollar=True)]
-        if name in AMBIENT and name not in self.definitions:
-            return [Part(f"${{{name}}}", dollar=True)]
-        return self._value(self.known(name), scope)
+def _changes(each: Assign) -> bool:
+    """Whether a definition is made of the variable's value before it."""
+    return each.op == "+=" or each.name in mentioned(each.value)
 
-    def _value(self, known: Known, scope: Scope) -> list[Part]:
-        if known.kind == "odd":
-            raise Uncovered(f"$({known.name}): {known.why}")
-        if known.kind == "macro":
-            return self.parts(self.definitions[known.name][-1][0].value, scope)
-        if not known.python:
-            return [Part(known.value)]
-        if known.name not in self.definitions:
-            self.inputs[known.name] = None
-        return [Part(name=known.python, shell=known.exported, late=known.late, value=known.value)]
 
-    def _call(self, piece: Call, scope: Scope) -> list[Part]:
-        if piece.function == "strip":
-            parts = self.parts(piece.arguments.strip(), scope)
-            if all(" " not in part.value for part in parts if part.name):
-                return parts
-        if meant := self.metadata_in(piece.raw):
-            return [Part(name=meant, shell=meant, late=True, value=self.ask(piece.raw, scope))]
-        if piece.function == "shell":
-            return self._substituted(piece, scope)
-        if piece.function == "call":
-            return self._called(piece, scope)
-        return self.folded(piece.raw, scope)
+def _tested(cond: Cond) -> str:
+    return f"$({cond.left})" if "def" in cond.test else cond.left + cond.right
 
-    def _substituted(self, piece: Call, scope: Scope) -> list[Part]:
-        """``$(shell …)`` in a recipe is the shell's own ``$(…)``."""
-        parts = self._shell_parts(piece.arguments, scope)
-        if any(part.name and not part.shell for part in parts):
-            raise Uncovered(f"{piece.raw} in a recipe names what is no variable of imgmake's")
-        body = "".join(part.text or f"${{{part.shell}}}" for part in parts)
-        self.settled[f"$({body})"] = self.ask(piece.raw, scope)
-        return [Part(f"$({body})", dollar=True)]
 
-    def _shell_parts(self, command: str, scope: Scope = _NO_SCOPE) -> list[Part]:
-        if re.match(r"\s*(make|docker)\b", command) and "$(MAKE)" in command:
-            raise Uncovered("a $(shell …) that runs make")
-        return self.parts(command.strip(), scope)
-
-    def _called(self, piece: Call, scope: Scope) -> list[Part]:
-        given = arguments(piece.arguments)
-        name = given[0].strip()
-        if name not in self.definitions:
-            raise Uncovered(f"{piece.raw} calls what is not defined here")
-        inner = {str(at): self.parts(each, scope) for at, each in enumerate(given[1:], start=1)}
-        body = self.definitions[name][-1][0].value
-        if "eval" in calls(body):
-            raise Uncovered(f"{piece.raw} changes variables")
-        return self.parts(body, {**scope, **inner, "0": [Part(name)]})
-
-    def folded(self, raw: str, scope: Scope) -> list[Part]:
-        """make's own answer, where it cannot differ from run to run. Raises Uncovered."""
-        used = {n for n in mentioned(raw)}
-        fixed = {n: today(parts) for n, parts in scope.items() if not any(p.name or p.dollar for p in parts)}
-        if not self.constant(raw) or any(n in scope and n not in fixed for n in used):
-            raise Uncovered(f"{raw} depends on what can be overridden, or on the world")
-        if missing := sorted(n for n in used if (n in AUTOMATIC or n[:1] in AUTOMATIC) and n[:1] not in fixed):
-            raise Uncovered(f"$({missing[0]}) is not known here")
-        return [Part(self.ask(raw, scope))]
-
-    def ask(self, raw: str, scope: Scope = _NO_SCOPE) -> str:
-        """make's answer for an expression, the automatic variables bound as they are in its recipe."""
-        for name, parts in scope.items():
-            if any(n[:1] == name[:1] for n in mentioned(raw)):
-                raw = f"$(foreach {name},{today(parts)},{raw})" if " " not in today(parts) else raw
-        if raw not in self.asked:
-            self.asked[raw] = self.make.values([raw])[0].replace(" .imgmake-ask.mk", "")
-        return self.asked[raw]
+def _default(each: Assign) -> Assign:
+    """A definition under ``ifndef`` of its own name is what ``?=`` says."""
+    return Assign(**{**vars(each), "op": "?="}) if each.op in _SETS else each

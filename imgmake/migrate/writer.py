@@ -6,11 +6,10 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from imgmake.migrate import layout
+from imgmake.migrate import helpers, layout
 from imgmake.migrate.model import Assign, Comment, Cond, Include, Other, Pipefile, Rule
 from imgmake.migrate.outline import code, without
-from imgmake.migrate.python import quoted
-from imgmake.migrate.rules import names_in
+from imgmake.migrate.python import names_in, quoted
 from imgmake.migrate.unread import UnreadWriter
 from imgmake.variables import LATE
 
@@ -68,8 +67,11 @@ class Writer(UnreadWriter):
         lines = self._used_only(list(self._named(named)))
         body = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
         names = {name for name in names_in([code(body)]) if name in _WORDS} & (self.imports | {"var", "glob", "sh"})
-        names |= names_in([code(body)]) & frozenset(LATE)
-        return "\n".join([*layout.imports(names), "", body, ""]).lstrip("\n")
+        used = names_in([code(body)])
+        names |= used & frozenset(LATE)
+        head = helpers.imports(used)
+        own = list(helpers.definitions(used, self.recipes.shell))
+        return "\n".join([*head, "", *layout.imports(names), *own, "", body, ""]).lstrip("\n")
 
     def _used_only(self, lines: list[str]) -> list[str]:
         """Without the constants whose words went into the rules themselves."""
