@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 from imgmake.migrate import functions
+from imgmake.migrate.calling import NO_SCOPE, Scope
 from imgmake.migrate.expand import Uncovered
 from imgmake.migrate.model import Cond
 from imgmake.migrate.python import Part, Parts, atom, expression, merged, negated, today
-from imgmake.migrate.texts import NO_SCOPE, Scope
 from imgmake.variables import LATE
 
 

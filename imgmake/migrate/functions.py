@@ -63,14 +63,12 @@ def single(parts: Parts) -> bool:
 
 def _scalar(parts: Parts) -> bool:
     """Whether a text is one word at most."""
-    several = any(
-        part.words or re.fullmatch(r"\w*(?<![sS])[sS]|\w*LIST\w*", part.name)
-        for part in parts
-        if part.name not in _NO_PLURALS
-    )
+    named = [part for part in parts if part.name and part.name not in _NO_PLURALS]
+    several = any(part.words or _PLURAL.fullmatch(part.name) for part in named)
     return len(today(parts).split()) <= 1 and not several
 
 
+_PLURAL = re.compile(r"\w*(?<![sS])[sS]|\w*LIST\w*")
 _NO_PLURALS = frozenset({"OS", "GOOS", "TARGETOS", "os", "TARGET_OS"})
 
 

@@ -1,4 +1,4 @@
-"""What stands at the head of a Pipefile besides imgmake's own names: modules, and the function that asks a shell. Pure."""
+"""The head of a Pipefile besides imgmake's own names: modules, and the function that asks a shell. Pure."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ from imgmake.migrate.assignments import VariableWriter
 from imgmake.migrate.expand import Uncovered
 from imgmake.migrate.model import MARK, Assign, Cond, Left, Made, Rule
 from imgmake.migrate.outline import assigns, has_rules
-from imgmake.migrate.python import Part, Parts, quoted
-from imgmake.migrate.rules import Declared, names_in
+from imgmake.migrate.python import Part, Parts, names_in, negated, quoted
+from imgmake.migrate.rules import Declared
 
 _SHORT = 90  # characters that the names of a loop may take on its line
 QUIET = frozenset(
@@ -84,7 +84,7 @@ class RuleWriter(VariableWriter):
         self.done = start | here | there
         heads = [f"if {test}:", "else:"]
         if not _said(sides[0][1]) and _said(sides[1][1]):
-            sides, heads = sides[1:], [f"if {_negated(test)}:"]
+            sides, heads = sides[1:], [f"if {negated(test)}:"]
         for head, (_, lines, _) in zip(heads, sides, strict=False):
             if _said(lines):
                 self.body.extend([" " * indent + head, *lines])
@@ -236,7 +236,3 @@ class RuleWriter(VariableWriter):
 
 def _said(lines: Sequence[str]) -> bool:
     return any(line.strip() and not line.strip().startswith("#") for line in lines)
-
-
-def _negated(test: str) -> str:
-    return test[4:] if re.fullmatch(r"not \w+", test) else f"not {test}" if test.isidentifier() else f"not ({test})"

@@ -131,10 +131,12 @@ class Rules(Needs):
         """The automatic variables: in a file's recipe imgmake's own names for them."""
         every = made.prerequisites
         is_file = self._is_file(target, made)
-        found: dict[str, Parts] = {"@": [Part("$out", dollar=True, value=OWN, leaves=(target,))] if is_file else list(spelt)}
+        own = Part("$out", dollar=True, value=OWN, leaves=(target,))
+        found: dict[str, Parts] = {"@": [own] if is_file else list(spelt)}
         if every:
             files = is_file and not any(self._is_name(name) for name in (*every, *made.order_only))
-            inputs = Part("$in", dollar=True, value=OWN, leaves=(" ".join(dict.fromkeys(every)),)) if files else Part(" ".join(dict.fromkeys(every)))
+            names = " ".join(dict.fromkeys(every))
+            inputs = Part("$in", dollar=True, value=OWN, leaves=(names,)) if files else Part(names)
             found["^"] = found["+"] = [inputs]
             found["<"] = [inputs if len(every) == 1 else Part(every[0])]
         else:

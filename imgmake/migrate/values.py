@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from imgmake.migrate.branching import Node, Path, conditions, leaves, sequence
+from imgmake.migrate.calling import NO_SCOPE, Scope, has_dollar
 from imgmake.migrate.conditions import Conditions
 from imgmake.migrate.definitions import (
     AUTOMATIC,
@@ -36,7 +37,7 @@ from imgmake.migrate.python import (
     today,
 )
 from imgmake.migrate.scratch import Make
-from imgmake.migrate.texts import ASKING, HERE, NO_SCOPE, Scope, Texts, has_dollar
+from imgmake.migrate.texts import ASKING, HERE, Texts
 from imgmake.variables import LATE, NAME
 
 __all__ = ["Scope", "Values"]
@@ -166,7 +167,7 @@ class Values(Meanings, Texts, Conditions):
         return found
 
     def _untested(self, name: str, found: Sequence[tuple[Assign, Path]]) -> list[tuple[Assign, Path]]:
-        """Definitions where nothing is set before, without the question whether something is: that is what ``?=`` asks."""
+        """Definitions that ask whether something is set, where only defaults are: that is what ``?=`` asks."""
         made: list[tuple[Assign, Path]] = []
         for each, path in found:
             asks = [at for at, (cond, taken) in enumerate(path) if taken and asks_if_unset(cond, name)]
