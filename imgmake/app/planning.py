@@ -12,8 +12,8 @@ from typing import BinaryIO
 from imgmake.app.options import Options
 from imgmake.app.session import FOLDER, Session, Silent, join
 from imgmake.app.wiring import Engines, load, world
-from imgmake.errors import CommandFailed, EngineError, ImgmakeError, RegistryError
-from imgmake.ports import Builder, Cancel, ContainerSpec, EngineInfo, Image, Output, Registry
+from imgmake.errors import CommandFailed, EngineError, ImgmakeError
+from imgmake.ports import Artifact, Builder, Cancel, ContainerSpec, Engine, EngineInfo, Image, Output, Referrer, Remote
 from imgmake.state import open_state
 from imgmake.variables import ARCH
 
@@ -128,5 +128,52 @@ def _asked(what: str) -> ImgmakeError:
     return EngineError(f"a dry run changes no engine: {what}")
 
 
-def NoTags() -> Registry:  # noqa: N802 (stands where a class would)
-    raise RegistryError("a comparison asks no registry")
+class NoTags:
+    """`ports.Registry` that holds nothing, and to which nothing is sent: each tag would be pushed."""
+
+    def resolve(self, reference: str) -> Remote | None:  # noqa: ARG002
+        return None
+
+    def tags(self, repository: str) -> Sequence[str]:  # noqa: ARG002
+        return ()
+
+    def digest(self, reference: str, *, cancel: Cancel | None = None) -> str | None:  # noqa: ARG002
+        return None
+
+    def send(
+        self,
+        engine: Engine,  # noqa: ARG002
+        images: Sequence[Image],  # noqa: ARG002
+        repositories: Sequence[str],
+        *,
+        near: Sequence[str] = (),  # noqa: ARG002
+        output: Output,  # noqa: ARG002
+        cancel: Cancel | None = None,  # noqa: ARG002
+    ) -> str:
+        raise _asked(f"send {' '.join(repositories)}")
+
+    def copy(
+        self,
+        source: Remote,  # noqa: ARG002
+        repositories: Sequence[str],
+        *,
+        referrers: bool = False,  # noqa: ARG002
+        output: Output,  # noqa: ARG002
+        cancel: Cancel | None = None,  # noqa: ARG002
+    ) -> None:
+        raise _asked(f"copy {' '.join(repositories)}")
+
+    def set_tag(self, reference: str, digest: str, *, before: str | None, cancel: Cancel | None = None) -> bool:  # noqa: ARG002
+        raise _asked(f"set_tag {reference}")
+
+    def remove_tag(self, reference: str, *, holds: str, cancel: Cancel | None = None) -> bool:  # noqa: ARG002
+        raise _asked(f"remove_tag {reference}")
+
+    def attach(self, repository: str, subject: str, artifact: Artifact, *, cancel: Cancel | None = None) -> str:  # noqa: ARG002
+        raise _asked(f"attach {repository}@{subject}")
+
+    def referrers(self, repository: str, subject: str, *, cancel: Cancel | None = None) -> Sequence[Referrer]:  # noqa: ARG002
+        return ()
+
+    def artifact(self, repository: str, referrer: Referrer, *, cancel: Cancel | None = None) -> Artifact:  # noqa: ARG002
+        raise _asked(f"artifact {repository}")

@@ -241,6 +241,8 @@ class Checker:
         """Why imgmake runs a command that make does not; None when there is no reason."""
         if command.text.startswith("mkdir -p"):
             return ""
+        if command.kind == "publish":
+            return "" if command.key[:1] == ("docker tag",) else "publishes more tags"
         if command.target and command.target != target and command.target not in self.closure(target):
             return f"{command.target} comes first, since it is needed"
         return None
@@ -300,6 +302,8 @@ def _unwrapped(text: str) -> list[str]:
 def _better(ours: Command) -> list[str]:
     if ours.kind == "image":
         return ["skips when up to date"]
+    if ours.kind == "publish":
+        return ["pushes what the registry does not hold yet"]
     return ["skips when it has passed on the same inputs"] if ours.kind == "check" else []
 
 

@@ -383,6 +383,18 @@ def test_what_is_said_of_a_pipefile_is_true_of_it(
     assert said["push pushes without needing build"].startswith(push)
 
 
+def test_a_publication_is_compared_with_the_push_that_it_stands_for(tmp_path: Path) -> None:
+    for name, text in {"Makefile": SHOP, "Dockerfile": "FROM scratch\n", "Pipefile.py": PUBLISHED}.items():
+        (tmp_path / name).write_text(text)
+    told = {each.target: each for each in check_makefile(Options(directory=tmp_path, environ=ENVIRON)).compared}
+    assert {each.verdict for each in told.values()} == {"better"}
+    assert "pushes what the registry does not hold yet" in told["push"].why
+    assert "test comes first, since it is needed" in told["push"].why
+    (tmp_path / "Pipefile.py").write_text(PUBLISHED.replace('tags="1"', 'tags="2"'))
+    told = {each.target: each for each in check_makefile(Options(directory=tmp_path, environ=ENVIRON)).compared}
+    assert told["push"].verdict == "different"
+
+
 def test_the_one_that_was_just_written_is_meant(tmp_path: Path) -> None:
     (tmp_path / "Makefile").write_text(SHOP)
     (tmp_path / "Dockerfile").write_text("FROM scratch\n")
