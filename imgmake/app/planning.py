@@ -31,7 +31,8 @@ class Planner(contextlib.ExitStack):
 
     def __init__(self, options: Options) -> None:
         super().__init__()
-        self._options = replace(options, dry_run=True)
+        # What is compared is what each would do, whatever the state of the tree.
+        self._options = replace(options, dry_run=True, allow_dirty=True)
         self._sessions: dict[tuple[tuple[str, str], ...], Session] = {}
 
     def lines(self, goals: Sequence[str], overrides: Mapping[str, str]) -> list[Line]:
