@@ -121,6 +121,10 @@ def _first_line(text: str) -> str:
     return line if not more else f"{line} …"
 
 
+def _made(text: str) -> str:
+    return text.replace("$(MAKE)", "make")  # to a shell it would be the output of a program called MAKE
+
+
 def sh(text: str, *, shell: str = _DEFAULT, cwd: str = ".", tty: bool = False, **env: Any) -> Sh:
     """Run `text` in one shell that stops at the first failure (``-e``), in the Pipefile's folder.
 
@@ -128,6 +132,7 @@ def sh(text: str, *, shell: str = _DEFAULT, cwd: str = ".", tty: bool = False, *
     freshness; `env` adds others, whose values may hold late values or be an image's rule. ``$in`` and
     ``$out`` are the prerequisite files and the targets, joined by spaces; ``"$@"`` are the prerequisite
     files, each as one word. Beside these, the user's environment passes through, as in make.
+    A line of a Makefile that calls make again may stand as it is: ``$(MAKE)`` is ``make``.
 
     shell: the shell's program; it must take ``-ec TEXT``.
     cwd:   the working folder, relative to the Pipefile's.
@@ -142,7 +147,7 @@ def sh(text: str, *, shell: str = _DEFAULT, cwd: str = ".", tty: bool = False, *
         if name in env:
             raise PipefileError(f"sh: ${name} is set by imgmake itself")
     return Sh(
-        text=textwrap.dedent(words.some_text(text, "sh: the text")).strip("\n"),
+        text=_made(textwrap.dedent(words.some_text(text, "sh: the text")).strip("\n")),
         shell=words.some_text(shell, "sh: shell"),
         cwd=words.some_text(cwd, "sh: cwd"),
         tty=tty,
