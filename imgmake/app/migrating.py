@@ -18,10 +18,11 @@ from imgmake.app.proving import compare, prove
 from imgmake.app.reviewing import reviewed
 from imgmake.app.session import FOLDER
 from imgmake.errors import UsageError
+from imgmake.migrate.mending import Mend
 from imgmake.migrate.migration import Migration, migrate
 from imgmake.migrate.model import Compared
 from imgmake.migrate.report import report
-from imgmake.migrate.scratch import Make, copy
+from imgmake.migrate.scratch import Make, copy, repository
 from imgmake.pipefile.loader import NAME
 from imgmake.shell import LocalShell
 
@@ -50,6 +51,7 @@ def _told(found: Migrated) -> str:
         pipefile.left,
         found.compared,
         isolated=found.isolated,
+        mended=[(each.file, each.line, each.why) for each in found.mended],
     )
 
 
@@ -62,6 +64,7 @@ class Migrated:
     compared: tuple[Compared, ...] = ()
     isolated: bool = True
     written: str = ""  # where the Pipefile was written
+    mended: tuple[Mend, ...] = ()  # what make was spared to read, since it could not
 
 
 def migrate_makefile(options: Options, makefile: str = "", *, literal: bool = False, write: bool = True) -> Migrated:
@@ -79,8 +82,7 @@ def migrate_makefile(options: Options, makefile: str = "", *, literal: bool = Fa
             f"{pipefile} is there already: it is not overwritten", hint="--stdout shows what would be written"
         )
     with _scratch(folder, options) as scratch:
-        shell = LocalShell()
-        make = Make(scratch, path.name, shell, options.environ)
+        make = Make(scratch, path.name, LocalShell(), options.environ)
         text = (scratch / path.name).read_text(errors="replace")
         migration, compared = prove(
             options, scratch, make, lambda doubted: migrate(path.name, text, make, literal=literal, doubted=doubted)
@@ -88,7 +90,9 @@ def migrate_makefile(options: Options, makefile: str = "", *, literal: bool = Fa
         migration = reviewed(options, scratch, migration)
         if write:
             pipefile.write_text(migration.pipefile.text)
-        return Migrated(path.name, migration, compared, make.isolated, str(pipefile) if write else "")
+        return Migrated(
+            path.name, migration, compared, make.isolated, str(pipefile) if write else "", tuple(make.mended)
+        )
 
 
 def check_makefile(options: Options, makefile: str = "") -> Migrated:
@@ -102,7 +106,8 @@ def check_makefile(options: Options, makefile: str = "") -> Migrated:
         text = (path.parent / NAME).read_text()
         migration = replace(migration, pipefile=replace(migration.pipefile, text=text))
         compared = compare(options, scratch, make, migration)
-        return Migrated(path.name, reviewed(options, scratch, migration), compared, make.isolated)
+        migration = reviewed(options, scratch, migration)
+        return Migrated(path.name, migration, compared, make.isolated, mended=tuple(make.mended))
 
 
 def _found(folder: Path) -> str:
@@ -114,9 +119,13 @@ def _found(folder: Path) -> str:
 
 @contextlib.contextmanager
 def _scratch(folder: Path, options: Options) -> Iterator[Path]:
+    """A copy of the repository that the folder is in, at that folder: what is included may stand above it."""
     with tempfile.TemporaryDirectory(prefix="imgmake-migrate-") as made:
-        scratch = Path(made) / folder.name
-        scratch.mkdir()
-        copy(folder, scratch, LocalShell(), options.environ)
+        top = repository(folder, LocalShell(), options.environ)
+        whole = Path(made) / top.name
+        whole.mkdir()
+        copy(top, whole, LocalShell(), options.environ, folder)
+        scratch = whole / folder.relative_to(top)
+        scratch.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(scratch / FOLDER, ignore_errors=True)
         yield scratch

@@ -10,7 +10,7 @@ from imgmake.migrate.model import Compared, Finding, Left
 _WIDTH = 110
 
 
-def report(
+def report(  # noqa: PLR0913 (it tells of all that a migration came to)
     makefile: str,
     written: str,
     findings: Sequence[Finding],
@@ -20,13 +20,21 @@ def report(
     *,
     isolated: bool,
     asked: tuple[str, str] | None = None,
+    mended: Sequence[tuple[str, int, str]] = (),
 ) -> str:
-    """The whole report, calm and in order: defects, proof, what is left; `asked`: another tool than make, and how."""
+    """The whole report, calm and in order: defects, proof, what is left.
+
+    asked:  another tool than make, and how.
+    mended: what it could not read, and was therefore spared: each file, line and why.
+    """
     network = "without a network" if isolated else "with the network, which this system does not let us take away"
     lines = [f"{written} is written from {makefile}"] if written else []
     how = f"make ran in a copy of the folder, {network}: it runs each $(shell …) when it reads the Makefile"
     tool, how = asked or ("make", how)
     lines += [how]
+    lines += _section(
+        f"{tool} cannot read {makefile} as it stands: a part is taken as if it were not there", _mended(mended)
+    )
     lines += _section(f"Defects of {makefile}", _findings(makefile, findings))
     lines += _section(f"Target by target, in {tool}'s dry run and in imgmake's", _targets(compared, tool))
     lines += _section("To be decided by a person", _left(makefile, notes, left))
@@ -37,6 +45,11 @@ def report(
 def _section(title: str, lines: Iterable[str]) -> list[str]:
     found = list(lines)
     return ["", title, *found] if found else []
+
+
+def _mended(mended: Sequence[tuple[str, int, str]]) -> Iterator[str]:
+    for file, line, why in mended:
+        yield f"  {file}{f':{line}' if line else ''}: {why}"
 
 
 def _findings(makefile: str, findings: Sequence[Finding]) -> Iterator[str]:
@@ -52,12 +65,13 @@ def _targets(compared: Sequence[Compared], tool: str) -> Iterator[str]:
         verdict = {"same": "same", "better": "same but better", "different": "different"}[each.verdict]
         yield f"  {each.target:<{width}}  {verdict}{': ' if each.why else ''}{'; '.join(each.why)}".rstrip()
         if each.verdict == "different":
-            yield from _texts(tool, each.make)
-            yield from _texts("imgmake", each.imgmake) if not each.said else ()
+            both = () if each.said else ("(nothing)",)
+            yield from _texts(tool, each.make or both)
+            yield from _texts("imgmake", each.imgmake or both) if not each.said else ()
 
 
 def _texts(whose: str, commands: Sequence[str]) -> Iterator[str]:
-    for command in commands or ("(nothing)",):
+    for command in commands:
         yield textwrap.indent(f"{whose + ':':<8} {command}", " " * 6)
 
 

@@ -1,4 +1,4 @@
-"""A copy of a folder in which make may do what it likes. Copies what git lists; starts nothing itself but git and make.
+"""A copy of a repository in which make may do what it likes. Copies what git lists; starts nothing but git and make.
 
 make runs ``$(shell …)`` when it reads a Makefile, and remakes included files even under ``-n``: here that harms nobody.
 """
@@ -17,13 +17,16 @@ from pathlib import Path
 from imgmake.errors import CommandFailed, ImgmakeError, UsageError
 from imgmake.migrate import database
 from imgmake.migrate.asking import ASK, MARK, Conversation, Slow
+from imgmake.migrate.mending import Mend, file_of, mend
 from imgmake.migrate.model import Database
 from imgmake.migrate.together import together, traced
 from imgmake.ports import Shell
 
 LIMIT = 20  # seconds that one call of make may take
+_FILES = 4000  # of a repository that are copied when only a folder of it is asked for
 _MOST = 64 << 20  # bytes of one file that is copied: what is larger is left empty
 _LONG = 2.0  # seconds that the dry runs of all targets may take before they are asked for at once
+_MENDS = 12
 _DEATHS = 20  # questions of one list that make may stop at
 _HELD = 300  # seconds that a make which waits for questions may live, should nobody stop it
 _HARMLESS = ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "GNUMAKEFLAGS")
@@ -33,16 +36,34 @@ class MakeFailed(ImgmakeError):
     """GNU make could not read the Makefile, or answer."""
 
 
-def copy(folder: Path, to: Path, shell: Shell, environ: Mapping[str, str]) -> None:
-    """Copy what git lists of a folder (all of it, outside of a repository), and git's own records without objects."""
-    code, said, _ = shell.capture(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"], cwd=folder, env=environ
-    )
-    paths = [path for path in said.split("\0") if path] if code == 0 else list(_walk(folder))
+def repository(folder: Path, shell: Shell, environ: Mapping[str, str]) -> Path:
+    """The top of the repository that a folder is in; the folder itself outside of one."""
+    try:
+        code, said, _ = shell.capture(["git", "rev-parse", "--show-toplevel"], cwd=folder, env=environ)
+    except CommandFailed:
+        return folder
+    top = Path(said.rstrip("\n"))
+    return top if code == 0 and folder.is_relative_to(top) else folder
+
+
+def copy(folder: Path, to: Path, shell: Shell, environ: Mapping[str, str], needed: Path | None = None) -> None:
+    """Copy what git lists of a folder (all of it, outside of a repository), and git's own records without objects.
+
+    needed: the part that is copied alone where the whole is large.
+    """
+    paths = _listed(folder, shell, environ)
+    if len(paths) > _FILES and needed is not None:
+        paths = [path for path in paths if (folder / path).is_relative_to(needed)]
     for path in paths:
         _copy(folder / path, to / path)
     if (folder / ".git").is_dir():
         _share_git(folder / ".git", to / ".git")
+
+
+def _listed(folder: Path, shell: Shell, environ: Mapping[str, str]) -> list[str]:
+    words = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    code, said, _ = shell.capture(words, cwd=folder, env=environ)
+    return [path for path in said.split("\0") if path] if code == 0 else list(_walk(folder))
 
 
 def _walk(folder: Path) -> Iterable[str]:
@@ -71,7 +92,7 @@ def _share_git(source: Path, to: Path) -> None:
     shutil.copytree(source, to, ignore=shutil.ignore_patterns("objects", "hooks", "lfs", "modules"), symlinks=True)
     (to / "info").mkdir(exist_ok=True)
     with (to / "info" / "exclude").open("a") as exclude:
-        exclude.write("\n/Pipefile.py\n/.imgmake*\n")  # what is put into the copy makes no tree dirty
+        exclude.write("\nPipefile.py\n.imgmake*\n")  # what is put into the copy makes no tree dirty
     alternates = to / "objects" / "info" / "alternates"
     alternates.parent.mkdir(parents=True)
     alternates.write_text(f"{(source / 'objects').resolve()}\n")
@@ -106,6 +127,7 @@ class Make:
         self._conversation: Conversation | None = Conversation(folder, start, LIMIT)
         self._conversed = False
         self._answers: dict[str, str] = {}
+        self.mended: list[Mend] = []  # what had to be taken out of this copy for make to read it
         self._seconds = 0.0  # that make takes to read the Makefile
         self._runs: dict[tuple[str, ...], tuple[int, list[str], str]] = {}
 
@@ -120,14 +142,42 @@ class Make:
         start = time.monotonic()
         code, out, err = self._run(["-pnq", "-f", self.makefile, *given])
         self._seconds = time.monotonic() - start
+        if "***" in err and self._mend():
+            return self.database(overrides)
         found = database.parse(out)
-        stopped = code == 2 and "***" in err and not found.default and "No targets" not in err
-        if not found.targets or code not in (0, 1, 2) or stopped:
+        if not found.targets or code not in (0, 1, 2):
             raise MakeFailed(
                 f"make cannot read {self.makefile}: {_last(err) or f'it ended with {code}'}",
                 hint="run `make -n` in a clean checkout: what it needs there, --migrate needs, too",
             )
         return found
+
+    def _mend(self) -> bool:
+        """Take out of this copy what keeps make from reading it; whether there was anything. Raises MakeFailed."""
+        code, complaint = self._unread()
+        if not code:
+            return False  # it is read: a target stops
+        file = file_of(complaint, self.makefile)
+        path = self.folder / file
+        found = mend(path.read_text(errors="surrogateescape"), complaint, file) if path.is_file() else None
+        if found is None or len(self.mended) >= _MENDS:
+            raise MakeFailed(
+                f"make cannot read {self.makefile}: {_last(complaint)}",
+                hint="run `make -n` in a clean checkout: what it needs there, --migrate needs, too",
+            )
+        path.write_text(found.text, errors="surrogateescape")
+        self.mended.append(found)
+        return True
+
+    def _unread(self) -> tuple[int, str]:
+        """make's complaint when it reads the Makefile and makes nothing."""
+        ask = self.folder / ASK
+        ask.write_text(".PHONY: imgmake-ask\nimgmake-ask: ;@:\n")
+        try:
+            code, _, complaint = self._run(["-n", "-f", self.makefile, "-f", ask.name, "imgmake-ask"])
+        finally:
+            ask.unlink()
+        return code, complaint
 
     def dry_run(self, target: str, overrides: Mapping[str, str] = {}) -> tuple[int, list[str], str]:
         """What ``make -n TARGET`` prints, and its complaint. Recursive makes are shown and not entered."""

@@ -179,8 +179,8 @@ def test_make_answers_for_expressions(tmp_path: Path) -> None:
 
 
 def test_what_make_cannot_read_is_told_in_its_words(tmp_path: Path) -> None:
-    with pytest.raises(MakeFailed, match="no such luck"):
-        ask(tmp_path, "$(error no such luck)\n").database()
+    with pytest.raises(MakeFailed, match="missing 'endif'"):
+        ask(tmp_path, "ifdef X\na: ;\n").database()
 
 
 def test_make_writes_into_a_copy_only(tmp_path: Path) -> None:

@@ -1,0 +1,174 @@
+"""Makefiles that make does not read alone, that are slow to read, and Pipefiles that are not believed at once."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from imgmake.app import proving
+from imgmake.app.migrating import Migrated, migrate_makefile
+from imgmake.app.options import Options
+from imgmake.errors import PipefileError, Place
+from imgmake.migrate import mending, together
+from imgmake.migrate.migration import Migration
+from imgmake.migrate.model import Database, Made
+from imgmake.migrate.report import report
+from imgmake.migrate.scratch import Make
+from imgmake.shell import LocalShell
+
+ENVIRON = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/root"}
+
+
+def migrated(folder: Path, makefile: str, path: str = "Makefile") -> Migrated:
+    (folder / path).write_text(makefile)
+    return migrate_makefile(Options(directory=folder, environ=ENVIRON), path, write=False)
+
+
+def verdicts(found: Migrated) -> dict[str, str]:
+    return {each.target: each.verdict for each in found.compared}
+
+
+# --- what keeps make from reading ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("makefile", "line", "why"),
+    [
+        ("include ../x.mk\nall:\n\techo\n", 1, "../x.mk is not here"),
+        (
+            "all:\n\techo\nifndef TOKEN\n$(error TOKEN is not set)\nendif\n",
+            4,
+            "make stops here with `TOKEN is not set`",
+        ),
+        ("stop = $(error no)\nX := $(stop)\nall:\n\techo\n", 2, "make stops here with `no`"),
+        ("define D\na \\\nendef\nall:\n\techo\n", 1, "a backslash before endef"),
+        ("all:\n\techo\nsomething here\n", 3, "make does not read this line: missing separator"),
+        ("include made.mk\nall:\n\techo\nmade.mk:\n\t@false\n", 1, "made.mk is not here"),
+    ],
+)
+def test_what_cannot_be_read_is_passed_over_and_told(tmp_path: Path, makefile: str, line: int, why: str) -> None:
+    found = migrated(tmp_path, makefile)
+    assert verdicts(found)["all"] == "same"
+    mend = found.mended[0]
+    assert (mend.file, mend.line, mend.why.startswith(why)) == ("Makefile", line, True), mend
+    assert (tmp_path / "Makefile").read_text() == makefile
+    told = report("Makefile", "", (), (), (), (), isolated=True, mended=[(mend.file, mend.line, mend.why)])
+    assert f"make cannot read Makefile as it stands: a part is taken as if it were not there\n  Makefile:{line}" in told
+
+
+def test_what_stands_above_the_folder_is_included(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    (tmp_path / "common.mk").write_text("NAME := acme\n")
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    found = migrated(tmp_path, "include ../common.mk\nall:\n\techo $(NAME)\n", "below/Makefile")
+    assert verdicts(found) == {"all": "same"}
+    assert found.mended == ()
+
+
+def test_a_complaint_that_says_nothing_of_the_text_mends_nothing() -> None:
+    assert mending.mend("a: ;\n", "make: *** virtual memory exhausted.  Stop.", "Makefile") is None
+
+
+# --- questions ----------------------------------------------------------------------------------------------------
+
+
+def make(folder: Path, makefile: str) -> Make:
+    (folder / "Makefile").write_text(makefile)
+    return Make(folder, "Makefile", LocalShell(), ENVIRON)
+
+
+def test_a_makefile_is_read_once_for_all_questions(tmp_path: Path) -> None:
+    asked = make(tmp_path, "X := $(shell echo x >> reads)\nA = a,b # c\nE = $(error no)\nall: ;\n")
+    assert asked.values(["$(A)", "$(words 1 2)#) $$"]) == ["a,b ", "2#) $"]
+    assert asked.values(["$(A)x"]) == ["a,b x"]
+    assert (tmp_path / "reads").read_text() == "x\n"
+
+
+def test_a_question_that_make_stops_at_has_no_answer_and_the_others_have(tmp_path: Path) -> None:
+    assert make(tmp_path, "A = a\nE = $(error no)\nall: ;\n").values(["$(A)1", "$(E)", "$(A)2"]) == ["a1", "", "a2"]
+
+
+def test_what_a_question_sets_is_gone_afterwards(tmp_path: Path) -> None:
+    asked = make(tmp_path, "all: ;\n")
+    assert asked.values(["$(eval A := 1)$(A)"]) == ["1"]
+    assert asked.values(["<$(A)>"]) == ["<>"]
+
+
+# --- many dry runs at once ----------------------------------------------------------------------------------------
+
+FAMILY = """\
+X := $(shell sleep 0.05)
+all: a b
+\techo all
+a: c
+\techo a
+b: c
+\techo b; \\
+\techo more
+c:
+\techo c
+"""
+
+
+def test_dry_runs_at_once_are_those_of_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = make(tmp_path, FAMILY)
+    asked.database()
+    alone = {name: asked.dry_run(name)[1] for name in "abc"}
+    again = make(tmp_path, FAMILY)
+    again.database()
+    monkeypatch.setattr("imgmake.migrate.scratch._LONG", 0.1)
+    runs, run = list[Sequence[str]](), again._run
+    monkeypatch.setattr(again, "_run", lambda words: (runs.append(words), run(words))[1])
+    again.ahead(["all", "a", "b", "c"], {})
+    assert len(runs) == 3  # one for all, and two to prove it
+    for name, lines in alone.items():
+        assert [line for line in again.dry_run(name)[1] if line] == [line for line in lines if line]
+    assert len(runs) == 3
+
+
+def test_what_a_target_passes_on_is_asked_alone() -> None:
+    database = Database({"a": Made("a", ("b",), specific=frozenset({"V"})), "b": Made("b", ())}, {})
+    assert together.together("a", database, {"b": ["echo b"]}) is None
+    assert together.together("b", database, {"b": ["echo b"]}) == ["echo b"]
+
+
+# --- what is not believed -----------------------------------------------------------------------------------------
+
+
+def test_a_declaration_that_is_wrong_becomes_text_and_then_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, str]] = []
+    written = iter(["echo wrong", "echo wrong"])
+
+    def wrong(found: Migration) -> Migration:
+        text = next(written, "")
+        pipefile = found.pipefile
+        object.__setattr__(pipefile, "text", pipefile.text.replace("echo a", text) if text else pipefile.text)
+        return found
+
+    original = proving._tried
+
+    def tried(options: Options, scratch: Path, make: Make, found: Migration) -> object:
+        asked.append({each.target: each.why for each in found.pipefile.left})
+        return original(options, scratch, make, wrong(found))
+
+    monkeypatch.setattr(proving, "_tried", tried)
+    found = migrated(tmp_path, "a:\n\techo a\nb:\n\techo b\n")
+    assert asked == [{}, {}, {"a": "make runs what imgmake does not"}]
+    assert [(each.target, each.verdict, each.said) for each in found.compared] == [
+        ("a", "different", True),
+        ("b", "same", False),
+    ]
+
+
+def test_a_pipefile_that_does_not_load_is_blamed_on_what_stands_there(tmp_path: Path) -> None:
+    found = migrated(tmp_path, "a:\n\techo a\nb:\n\techo b\n").migration
+    line = next(at for at, text in enumerate(found.pipefile.text.split("\n"), 1) if '"b"' in text)
+    place = Place("Pipefile.py", line)
+    assert list(proving._blamed(PipefileError("invalid syntax", place=place), found)) == ["b"]
+    assert list(proving._blamed(PipefileError("'a' needs 'x'"), found)) == ["a"]
+    assert list(proving._blamed(PipefileError("no"), found)) == ["a", "b"]
