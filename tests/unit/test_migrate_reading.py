@@ -121,7 +121,12 @@ def test_dry_runs_at_once_are_those_of_each(tmp_path: Path, monkeypatch: pytest.
     again.database()
     monkeypatch.setattr("imgmake.migrate.scratch._LONG", 0.1)
     runs, run = list[Sequence[str]](), again._run
-    monkeypatch.setattr(again, "_run", lambda words: (runs.append(words), run(words))[1])
+
+    def counted(words: Sequence[str]) -> tuple[int, str, str]:
+        runs.append(words)
+        return run(words)
+
+    monkeypatch.setattr(again, "_run", counted)
     again.ahead(["all", "a", "b", "c"], {})
     assert len(runs) == 3  # one for all, and two to prove it
     for name, lines in alone.items():
