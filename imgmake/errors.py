@@ -24,8 +24,11 @@ ImgmakeError                 exit 2 unless said
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+_E = TypeVar("_E", bound=Exception)
 
 
 class Place(NamedTuple):
@@ -139,3 +142,12 @@ def raise_all(errors: Iterable[ImgmakeError]) -> None:
         raise found[0]
     if found:
         raise Problems(found)
+
+
+def placed(error: _E, place: Place) -> _E:
+    """The error, at the place of the rule that met it unless it names one; it may be told of other rules too."""
+    if not isinstance(error, ImgmakeError) or error.place is not None or isinstance(error, Problems):
+        return error
+    told = copy.copy(error)
+    told.place = place
+    return told

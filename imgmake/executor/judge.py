@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, cast
 
-from imgmake.errors import EngineUnavailable, GraphError, ImgmakeError, InvalidReference, Refused, UsageError, raise_all
+from imgmake.errors import (
+    EngineUnavailable,
+    GraphError,
+    ImgmakeError,
+    InvalidReference,
+    Refused,
+    UsageError,
+    placed,
+    raise_all,
+)
 from imgmake.executor import inputs
 from imgmake.executor.images import Found, Images
 from imgmake.executor.publication import Publication
@@ -149,7 +158,7 @@ class Judge:
             try:
                 publications.append(self._ahead_of(node, early=True))
             except _MISTAKES as error:
-                errors.append(error)
+                errors.append(placed(error, node.rule.place))
             except ImgmakeError:
                 continue  # an engine or a registry may answer by then, and a recipe make what is missing
         raise_all([*errors, *refusals(publications)])

@@ -12,13 +12,12 @@ The plan of one batch of goals, which the code below follows:
 
 from __future__ import annotations
 
-import copy
 import queue
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from imgmake.errors import ImgmakeError, Interrupted, Place, Problems
+from imgmake.errors import ImgmakeError, Interrupted, placed
 from imgmake.executor.building import Building
 from imgmake.executor.judge import Judge
 from imgmake.executor.masking import Masked
@@ -28,15 +27,6 @@ from imgmake.graph import Node
 from imgmake.model import FileRule, ImageRule, Outcome, PhonyRule, PublishRule, State, Verdict
 from imgmake.plan import Plan
 from imgmake.ports import Output
-
-
-def placed(error: Exception, place: Place) -> Exception:
-    """The error, at the place of the rule that met it unless it names one; it may be told of other rules too."""
-    if not isinstance(error, ImgmakeError) or error.place is not None or isinstance(error, Problems):
-        return error
-    told = copy.copy(error)
-    told.place = place
-    return told
 
 
 class Loop:
@@ -57,6 +47,7 @@ class Loop:
         self._looked: set[str] = set()  # publications that were judged once before any was sent
         self._sent: dict[str, Outcome] = {}
         self._tagging: Future[Mapping[str, End]] | None = None
+        self._failed = False
         self.outcomes: list[Outcome] = []
 
     # --- batches --------------------------------------------------------------------------------------------
@@ -70,10 +61,6 @@ class Loop:
             self._drive(Plan(todo, {name: self._needs(name) for name in todo}))
             if self._failed and not self._run.settings.keep_going:
                 return
-
-    @property
-    def _failed(self) -> bool:
-        return any(outcome.state is State.FAILED for outcome in self.outcomes)
 
     def _batches(self, goals: Sequence[str]) -> Iterable[list[str]]:
         """A phony goal with a recipe may change anything (`clean`): what comes after it is judged after it."""
@@ -131,6 +118,8 @@ class Loop:
                 for name in plan.ready():
                     if self._needs_job(name) and not self._job_is_free(most):
                         continue
+                    if self._stopping(plan):
+                        return
                     plan.move(name, State.RUNNING)
                     judged = self._judge_now(plan, name)
                     progress = True
@@ -289,6 +278,7 @@ class Loop:
     def _tell(self, outcome: Outcome) -> None:
         self._run.settled[outcome.target] = outcome.state
         self.outcomes.append(outcome)
+        self._failed = self._failed or outcome.state is State.FAILED
         self._run.world.reporter.finished(outcome)
 
     def _stop(self, plan: Plan, pool: ThreadPoolExecutor) -> None:
@@ -322,17 +312,21 @@ class Loop:
 
     def _wait(self, tagging: Future[Mapping[str, End]]) -> Mapping[str, End]:
         """Ctrl-C before the first tag: none is set. After it the rest is set as well, unless there is another one."""
-        try:
-            return tagging.result()
-        except KeyboardInterrupt:
+        stops = 0
+        while True:
+            try:
+                self._heed(stops)  # in here: the second may come while the first is heeded
+                return tagging.result()
+            except KeyboardInterrupt:
+                stops += 1
+
+    def _heed(self, stops: int) -> None:
+        if stops:
             self._run.signals.cancel.stop()
-            if self._transaction.setting:
-                self._run.world.reporter.note("setting the last tags; Ctrl-C once more stops at once")
-        try:
-            return tagging.result()
-        except KeyboardInterrupt:
+        if stops == 1 and self._transaction.setting:
+            self._run.world.reporter.note("setting the last tags; Ctrl-C once more stops at once")
+        if stops > 1:
             self._transaction.hurry()
-        return tagging.result()
 
     def _end_sent(self, plan: Plan, ends: Mapping[str, End]) -> None:
         """What was sent comes to its end: as its tags did or, when none was to be written, untagged."""

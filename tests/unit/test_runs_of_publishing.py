@@ -280,8 +280,9 @@ def test_a_foreign_image_is_never_ours_whatever_the_build_makes(repo: Repo) -> N
 
 def test_a_mistake_in_a_version_is_told_before_anything_is_built(repo: Repo) -> None:
     repo.pipefile(RELEASE)
-    with pytest.raises(UsageError, match=r"'1.2' is no semantic version"):
+    with pytest.raises(UsageError, match=r"'1.2' is no semantic version") as told:
         repo.run("push", overrides={"V": "1.2"})
+    assert str(told.value.place).startswith("Pipefile.py:")
     assert repo.builder.requests == []
 
 
@@ -485,6 +486,16 @@ def test_what_is_not_there_is_an_error_with_what_is(repo: Repo, released: Remote
     assert hint in result.error_of("promote")
     with pytest.raises(ImgmakeError, match="to promote"):
         plan(repo, "promote", overrides={"FROM": start})
+
+
+def test_nothing_is_begun_after_a_publication_that_could_not_even_be_judged(repo: Repo) -> None:
+    """One job more was, without -k: what was ready beside it, in the same round."""
+    promote = 'publish("promote", image="stage.test/shop:1.3", to="prod.test/shop", tags="1.3")\n'
+    repo.pipefile(promote + 'phony("late", sh("touch late"))\nphony("all", "promote", "late")\n')
+    assert repo.run("all", jobs=1).failed == ["promote"]
+    assert not (repo.path / "late").exists()
+    assert repo.run("all", jobs=1, keep_going=True).failed == ["promote"]
+    assert (repo.path / "late").exists()
 
 
 def test_promotion_keeps_the_promises_of_tags(repo: Repo, released: Remote) -> None:
