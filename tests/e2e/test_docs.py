@@ -139,7 +139,7 @@ def transcript(told: Page, repo: Repo, registry: str = REGISTRY) -> None:
         if block.language == "python" and block.text.startswith("# Pipefile.py\n"):
             repo.write("Pipefile.py", block.text.replace(REGISTRY, registry))
         elif block.language == "make" and block.text.startswith("# Makefile\n"):
-            repo.write("Makefile", block.text.partition("\n")[2])
+            repo.write("Makefile", block.text.partition("\n")[2].replace(REGISTRY, registry))
         elif block.language == "console":
             for command, expected in commands(block.text):
                 script = f"{imgmake}\n{{ {command.replace(REGISTRY, registry)}\n}} 2>&1"
