@@ -35,6 +35,8 @@ def request(words: Sequence[str], **given: Any) -> Request:
         raise UsageError(f"-j {given['jobs']}: at least one job is needed", hint="-j1 runs one job at a time")
     if given["keep"] < 1:
         raise UsageError(f"--keep {given['keep']}: at least one build is kept", hint="--clean removes all of them")
+    if verb == "gc" and goals:
+        raise UsageError(f"--gc takes no targets: {' '.join(goals)}", hint="it is about all that were built here")
     if drawing not in DRAWINGS:
         raise UsageError(f"--graph={drawing}: no such drawing", hint=f"one of {', '.join(DRAWINGS)}")
     given |= {name: tuple(given[name]) for name in ("what_if", "old_file")}

@@ -36,6 +36,8 @@ class Promotion:
         assert isinstance(rule, PublishRule)
         name = self._run.values.expand(reference)
         if name not in self._found:
+            if name in self._run.graph.nodes:
+                raise self._absent(rule, name)  # a registry of that name may well not even answer
             remote = self._run.world.registry().resolve(_by_digest(normalise(name)))
             if remote is None:
                 raise self._absent(rule, name)

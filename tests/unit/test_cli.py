@@ -273,6 +273,7 @@ def test_nothing_is_collected_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [verb for verb, _, _ in verbs.asked] == [f"collect {answer}" for answer in (False, True, True, False, False)]
     assert [options.keep for _, options, _ in verbs.asked] == [5, 3, 5, 5, 5]
     assert run("--gc", "--keep", "0")[0] == 2
+    assert "takes no targets: app" in run("--gc", "--yes", "app")[2]  # it would remove builds of others, too
 
 
 def test_a_program_is_not_asked_whether_to_collect_and_nobody_blindly() -> None:

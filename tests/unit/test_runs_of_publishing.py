@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from imgmake.errors import GraphError, ImgmakeError, Problems, Refused, UsageError
+from imgmake.errors import GraphError, ImgmakeError, Problems, Refused, RegistryError, UsageError
 from imgmake.executor.publication import Publication
 from imgmake.executor.publishing import refusals
 from imgmake.ports import Remote
@@ -486,6 +486,17 @@ def test_what_is_not_there_is_an_error_with_what_is(repo: Repo, released: Remote
     assert hint in result.error_of("promote")
     with pytest.raises(ImgmakeError, match="to promote"):
         plan(repo, "promote", overrides={"FROM": start})
+
+
+def test_a_targets_name_is_asked_of_no_registry(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`image="app"` is somewhere on Docker Hub, too: that it could not be reached was all that one heard."""
+
+    def silent(reference: str) -> Remote | None:
+        raise RegistryError(f"{reference} does not answer")
+
+    monkeypatch.setattr(repo.registry, "resolve", silent)
+    repo.pipefile('phony("app")\npublish("push", image="app", to="stage.test/app", tags="1")\n')
+    assert "'app' is a target of this Pipefile: give its rule" in repo.run("push").error_of("push")
 
 
 def test_nothing_is_begun_after_a_publication_that_could_not_even_be_judged(repo: Repo) -> None:
