@@ -38,8 +38,10 @@ imgmake_odd = $(strip $(foreach odd,; [ \ * ?,$(findstring $(odd),$(1))))
 imgmake_goals := $(foreach name,$(imgmake_goals),$(if $(call imgmake_odd,$(name)),,$(name)))
 .DEFAULT_GOAL := _imgmake
 .PHONY: _imgmake
+ifneq ($(strip $(if $(MAKECMDGOALS),$(imgmake_goals),default)),)
 _imgmake:
 	+@$(imgmake_run) $(call imgmake_quoted,$(imgmake_goals))
+endif
 $(call imgmake_spelt,$(imgmake_targets)): _imgmake
 # What is not the first goal gets a command that does nothing, lest make says that there is nothing to be done.
 $(call imgmake_spelt,$(firstword $(imgmake_goals))): _imgmake ;
