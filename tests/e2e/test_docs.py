@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -135,6 +136,8 @@ def test_console_blocks_with_an_engine_and_a_registry_print_what_they_say(
 def transcript(told: Page, repo: Repo, registry: str = REGISTRY) -> None:
     """Follow a page from top to bottom; the registry that it names is the one at `registry`."""
     imgmake = f'imgmake() {{ {shlex.join(forked.words())} "$@"; }}'
+    started = ["env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "imgmake"]  # by make: it is to get descriptors, too
+    repo.env = {**repo.env, "IMGMAKE": shlex.join(started)}
     for block in told.blocks:
         if block.language == "python" and block.text.startswith("# Pipefile.py\n"):
             repo.write("Pipefile.py", block.text.replace(REGISTRY, registry))
