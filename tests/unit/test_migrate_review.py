@@ -90,7 +90,7 @@ ship: deploy
 
 PHONY = """
 PHONY := a b #! `PHONY := …` sets a variable: .PHONY is meant
-.PHONY: c d-% #! `.PHONY: d-%` names no family: .PHONY knows no patterns
+.PHONY: c d-% e-% #! .PHONY knows no patterns: d-% and e-% are names
 a: ; echo > $@
 c: ; echo
 d-%: ; echo $*
@@ -185,7 +185,7 @@ test: ; ./run-tests #! test makes no file, and is not .PHONY
 """
 
 RECIPES = """
-BUILT := docker run --rm -it
+BUILT := docker run --rm -it -v $(shell pwd):/src
 TTY := $(shell [ -t 0 ] && echo -it)
 .PHONY: test shell run console jar bash tty login quiet pipe
 .PHONY: lint loud each strict piped piped2 wait counted timed out dir

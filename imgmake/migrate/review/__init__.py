@@ -21,6 +21,7 @@ _LOOKS: tuple[Callable[[Seen], Iterator[Finding]], ...] = (
     rules.unread,
     rules.not_phony,
     rules.misspelt,
+    rules.patterns,
     rules.defaults,
     images.unskipped,
     images.stamps,

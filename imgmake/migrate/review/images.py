@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from imgmake.migrate.docker import Docker
 from imgmake.migrate.model import Finding
-from imgmake.migrate.review.seen import Command, Seen, Target, expanded, listed, number, parted
+from imgmake.migrate.review.seen import Command, Seen, Target, listed, number, parted
 from imgmake.migrate.review.shelltext import commands, docker, pushed, reference, rest, values
 
 _ASKS_FIRST = re.compile(r"images\s+-[a-z]*q|image\s+inspect|manifest\s+inspect|\|\|[^;]*\bbuild\b")
@@ -88,7 +88,7 @@ def latest(seen: Seen) -> Iterator[Finding]:
 
 def _fixed(seen: Seen, command: Command) -> list[Docker]:
     """The docker commands of a line, with those values alone that nothing overrides."""
-    text = expanded(command.text, {**seen.fixed, "@": command.target})
+    text = seen.certain(command)
     return [found for words in commands(text) if (found := docker(words))]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from imgmake.migrate.docker import Docker
 from imgmake.migrate.expand import mentioned
 from imgmake.migrate.model import Finding
-from imgmake.migrate.review.seen import Command, Seen, Target, expanded, listed, number, parted
+from imgmake.migrate.review.seen import Command, Seen, Target, listed, number, parted
 from imgmake.migrate.review.shelltext import commands, docker, rest, values
 
 _BY_HAND = re.compile(
@@ -27,7 +27,7 @@ def terminals(seen: Seen) -> Iterator[Finding]:
     """`docker run -it` where nobody sits at a terminal."""
     for command in seen.commands:
         target = seen.targets[command.target]
-        text = expanded(command.text, {**seen.fixed, "@": target.name})
+        text = seen.certain(command)
         for words in commands(text):
             each = docker(words)
             if each is None or "tty" not in each.names() or command.guarded or _by_hand(target, each):
@@ -240,7 +240,12 @@ def _given(seen: Seen) -> Iterator[str]:
     for name in dict.fromkeys(name for command in seen.commands for name in mentioned(command.text)):
         known = seen.database.variables.get(name)
         nowhere = name not in seen.values.definitions and (known is None or known.origin == "environment")
-        if nowhere and name not in _OURS | specific and not _set_there(name, seen) and re.fullmatch(r"[A-Za-z_]\w*", name):
+        if (
+            nowhere
+            and name not in _OURS | specific
+            and not _set_there(name, seen)
+            and re.fullmatch(r"[A-Za-z_]\w*", name)
+        ):
             yield name
     for name, found in seen.values.definitions.items():
         if len(found) == 1 and found[0][0].op == "?=" and not found[0][0].value.strip() and not found[0][1]:

@@ -118,14 +118,30 @@ def _is_action(target: Target) -> bool:
 
 
 def misspelt(seen: Seen) -> Iterator[Finding]:
-    """`.PHONY` as a variable or in another spelling, and with a pattern."""
+    """`.PHONY` as a variable or in another spelling."""
     for each in _flat(seen.statements):
         if isinstance(each, Assign) and _NO_PHONY.fullmatch(each.name) and not _mentioned(each.name, seen):
             yield _no_phony(each.line, f"`{each.name} {each.op} …` sets a variable")
-        elif isinstance(each, Rule) and each.targets == ".PHONY" and "%" in each.prerequisites:
-            yield _pattern(each)
         elif isinstance(each, Rule) and _meant(each, seen):
             yield _no_phony(each.line, f"`{each.targets}:` is a target like any other")
+
+
+def patterns(seen: Seen) -> Iterator[Finding]:
+    """`.PHONY: build-%`."""
+    lines = {
+        word: each.line
+        for each in _flat(seen.statements)
+        if isinstance(each, Rule) and each.targets == ".PHONY"
+        for word in each.prerequisites.split()
+        if "%" in word and "$" not in word
+    }
+    if words := list(lines):
+        yield Finding(
+            lines[words[0]],
+            f".PHONY knows no patterns: {listed(words)} {number(words, 'is one name', 'are names')}, and no family",
+            "a file or folder that is called like one of its targets stops that target",
+            "phony, check and image are names, whatever files there are",
+        )
 
 
 def _meant(rule: Rule, seen: Seen) -> bool:
@@ -140,16 +156,6 @@ def _no_phony(line: int, what: str) -> Finding:
         line,
         f"{what}: .PHONY is meant",
         "none of the names is phony: a file or folder of such a name stops its target",
-        "phony, check and image are names, whatever files there are",
-    )
-
-
-def _pattern(rule: Rule) -> Finding:
-    word = next(word for word in rule.prerequisites.split() if "%" in word)
-    return Finding(
-        rule.line,
-        f"`.PHONY: {word}` names no family: .PHONY knows no patterns",
-        f"a file or folder named like {word.replace('%', '…')} stops that target",
         "phony, check and image are names, whatever files there are",
     )
 

@@ -9,12 +9,13 @@ from functools import cached_property
 from pathlib import Path
 
 from imgmake.migrate.docker import Docker
-from imgmake.migrate.expand import Call, Dollar, Text, Use, calls, pieces
+from imgmake.migrate.expand import Call, Dollar, Text, Use, pieces
 from imgmake.migrate.model import Assign, Cond, Database, Line, Made, Other, Rule, Statement
 from imgmake.migrate.review import shelltext
 from imgmake.migrate.review.written import Written
 from imgmake.migrate.values import Values
 
+_DEEP = 4  # how far variables are followed into each other
 _PREFIX = re.compile(r"^(?:[@+-]|[ \t])*")
 _WRITE = r"(?:-o[ =]?\s*|--output[ =]|--iidfile[ =]|>\s*|\btee\s(?:-a\s)?|\b(?:touch|cp|mv|ln|install|mkdir)\b.*\s)"
 
@@ -152,18 +153,34 @@ class Seen:
             return f"{listed(names)} {number(names, 'is', 'are')} not translated"
         return f"as before: {text}"
 
+    def certain(self, command: Command) -> str:
+        """A line with those values alone that nothing can change."""
+        return expanded(_named_in(command.text, self.fixed), {"@": command.target})
+
     @cached_property
     def fixed(self) -> Mapping[str, str]:
-        """Today's values of the variables that nothing can change: set once, under no condition, without a function."""
-        return {
-            name: self.values.today.get(name, "")
-            for name, found in self.values.definitions.items()
-            if len(found) == 1 and not found[0][1] and _is_plain(found[0][0])
+        """What nothing can change: variables that are set once and under no condition; calls in them as they stand."""
+        found = {
+            name: each[0][0].value
+            for name, each in self.values.definitions.items()
+            if len(each) == 1 and not each[0][1] and each[0][0].op in ("=", ":=", "::=")
         }
+        for _ in range(_DEEP):
+            found = {name: _named_in(value, found) for name, value in found.items()}
+        return found
 
 
-def _is_plain(each: Assign) -> bool:
-    return each.op in ("=", ":=", "::=") and next(calls(each.value), None) is None
+def _named_in(text: str, known: Mapping[str, str]) -> str:
+    """A text of make's with the values of some variables in it, and nothing else of it changed."""
+    return "".join(
+        known.get(piece.name, piece.raw) if isinstance(piece, Use) else _raw(piece) for piece in pieces(text)
+    )
+
+
+def _raw(piece: object) -> str:
+    if isinstance(piece, Text):
+        return piece.text
+    return "$$" if isinstance(piece, Dollar) else str(getattr(piece, "raw", ""))
 
 
 def look_at(

@@ -204,7 +204,8 @@ def emptied(seen: Seen) -> Iterator[Finding]:
             told.add(cond.line)
             inside = {a.name for a in cond.then if isinstance(a, Assign)} - {each.name}
             inside -= {a.name for a in cond.otherwise if isinstance(a, Assign)}
-            lost = [n for n in sorted(inside) if len(seen.values.definitions[n]) == 1 and _used_outside(n, cond, seen)]
+            once = [name for name in sorted(inside) if len(seen.values.definitions.get(name, ())) == 1]
+            lost = [name for name in once if _used_outside(name, cond, seen)]
             if lost:
                 yield Finding(
                     cond.line,
