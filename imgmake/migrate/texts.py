@@ -113,7 +113,8 @@ class Texts(Calls):
         if any(part.dollar for part in own):
             if any(part.text not in ("$in", "$out") for part in own):
                 raise Uncovered(f"{raw} of what only a shell knows")
-            return [Part(f"$({'dirname' if name[1] == 'D' else 'basename'} {today_of(own)})", dollar=True)]
+            word = "dirname" if name[1] == "D" else "basename"
+            return [Part(f"$({word} ", dollar=True), *own, Part(")", dollar=True)]
         value = " ".join(_directory(word) if name[1] == "D" else word.rpartition("/")[2] for word in today(own).split())
         if not any(part.name for part in own):
             return [Part(value)]
@@ -171,17 +172,12 @@ class Texts(Calls):
             return [self.asking(piece.arguments, piece.raw, scope)]
         parts = self.shell_parts(piece.arguments, scope)
         text = "".join(part.value if part.name else part.text for part in parts)
-        by_name = "".join(
-            f"${{{part.shell}}}" if part.shell else part.value if part.name else part.text for part in parts
-        )
+        by_name = "".join(f"${{{p.shell}}}" if p.shell else p.value if p.name else p.text for p in parts)
         self.settled[f"$({text})"] = self.settled[f"$({by_name})"] = self.ask(piece.raw, scope)
-        if all(part.shell or not part.name for part in parts):
+        if all(part.shell for part in parts if part.name) and not any(part.leaves for part in parts):
             return [Part(f"$({by_name})", dollar=True)]
-        return [
-            Part("$(", dollar=True),
-            *(Part(p.text, dollar=True) if not p.name else p for p in parts),
-            Part(")", dollar=True),
-        ]
+        inner = [part if part.name or part.leaves else Part(part.text, dollar=True) for part in parts]
+        return [Part("$(", dollar=True), *inner, Part(")", dollar=True)]
 
     def asking(self, command: str, raw: str, scope: Scope = NO_SCOPE) -> Part:
         """A call of the Pipefile's own `shell`, which answers while it is loaded."""
@@ -281,10 +277,6 @@ def _looked_into(part: Part) -> Part:
 
 def _directory(word: str) -> str:
     return word.rpartition("/")[0] or ("/" if word.startswith("/") else ".")
-
-
-def today_of(parts: Parts) -> str:
-    return "".join(part.text for part in parts)
 
 
 def _escaped(text: str) -> str:
