@@ -61,6 +61,8 @@ class VariableWriter:
         names = [n for n in dict.fromkeys(names) if re.fullmatch(r"[A-Za-z_]\w*", n) and n not in ("SHELL",)]
         plain = [n for n in names if self.values.known(n).kind in ("constant", "variable", "late", "metadata")]
         self.export_names = [n for n in plain if self.values.known(n).python]
+        # What goes into an environment is looked into by no shell.
+        self.values.hastened |= {n for n in self.export_names if self.values.known(n).dollar} - self.values.early
         self.recipes.exports = frozenset(self.export_names)
 
     def _exports(self) -> None:

@@ -19,6 +19,7 @@ Scope = Mapping[str, Parts]
 
 NO_SCOPE: Scope = MappingProxyType({})
 SPECIAL = re.compile(r"[@<^?*+|%][DF]")
+_WORLDLY = frozenset({"origin", "flavor", "file", "guile"})
 _SHELLS_TOO = frozenset({"addprefix", "addsuffix", "strip"})  # right for text that a shell, or a run, has yet to expand
 _ARGUMENTS = {"subst": 3, "patsubst": 3, "filter": 2, "filter-out": 2, "findstring": 2, "addprefix": 2, "addsuffix": 2,
               "join": 2, "word": 2, "wordlist": 3, "strip": 1, "sort": 1, "words": 1, "firstword": 1, "lastword": 1,
@@ -32,6 +33,7 @@ class Calls:
     definitions: dict[str, list[tuple[Assign, tuple[Cond, ...]]]]
     inputs: dict[str, None]
     _loading = 0
+    _doing = 0  # whether what a text does, besides what it says, is seen to by somebody else
 
     def parts(self, text: str, scope: Scope = NO_SCOPE) -> list[Part]:
         raise NotImplementedError
@@ -52,6 +54,9 @@ class Calls:
         raise NotImplementedError
 
     def known(self, name: str) -> Known:
+        raise NotImplementedError
+
+    def _placed(self, text: str) -> list[Part]:
         raise NotImplementedError
 
     def _use(self, name: str, raw: str, scope: Scope) -> list[Part]:
@@ -103,6 +108,8 @@ class Calls:
                 return parts
         if not self._loading and (meant := self.metadata_in(raw)):
             return [Part(name=meant, shell=meant, late=True, value=self.ask(raw, scope))]
+        if self._doing and name in ("error", "info", "warning", "eval"):
+            return []
         special = {"shell": self._shell, "call": self._called, "wildcard": self._wildcard}.get(name)
         if special is None and self._same_always(raw, scope):
             return self.folded(raw, scope)
@@ -131,9 +138,13 @@ class Calls:
                 return found[0]
         else:
             found = [self.at_load(each, scope) for each in every]
-        for parts in found:
-            if any(part.dollar for part in parts) and name not in _SHELLS_TOO:
-                raise Uncovered(f"{raw} looks into what only a shell knows")
+        every_part = [part for parts in found for part in parts]
+        if any(part.dollar for part in every_part) and name not in _SHELLS_TOO:
+            raise Uncovered(f"{raw} looks into what only a shell knows")
+        if not any(part.name or part.dollar for part in every_part):
+            if name in _WORLDLY:
+                raise Uncovered(f"$({name} …) asks how make was called")
+            return self._placed(self.ask(raw, scope))
         return [self._like(functions.translate(name, [plain(p) for p in found], self.ask(raw, scope)), found)]
 
     def _like(self, made: Part, given: Sequence[Parts]) -> Part:
@@ -159,6 +170,8 @@ class Calls:
         if certain in ("True", "False"):
             return self.parts(then.strip() if certain == "True" else otherwise, scope)
         arms = [self.parts(then, scope), self.parts(otherwise, scope)]
+        if merged(arms[0]) == merged(arms[1]):
+            return arms[0]
         made = functions.choice(wanted, plain(arms[0]), plain(arms[1]), self.ask(piece.raw, scope))
         return [self._like(part, arms) for part in made]
 
@@ -217,7 +230,7 @@ class Calls:
                 raise Uncovered(f"{piece.raw} calls what is not defined here")
             return []
         body = self.definitions[name][-1][0].value
-        if "eval" in calls(body):
+        if "eval" in calls(body) and not self._doing:
             raise Uncovered(f"{piece.raw} changes variables")
         if self.definitions[name][-1][0].op == ":=":
             return self._use(name, piece.raw, scope)

@@ -35,6 +35,14 @@ class Conditions:
             return _told(functions.condition(left), wanted)
         return _equal(left, right, wanted)
 
+    def chosen(self, test: str, then: Scope, otherwise: Scope) -> Scope:
+        """What two branches bind, each name as a choice where they differ. Raises Uncovered."""
+        found: dict[str, Parts] = {}
+        for name in dict.fromkeys((*then, *otherwise)):
+            one, other = (side[name] if name in side else self.parts(f"$({name})") for side in (then, otherwise))
+            found[name] = one if merged(one) == merged(other) else _either(test, one, other)
+        return found
+
     def _metadata_set(self, left: str, right: str) -> bool:
         """Whether it is asked if metadata is empty: imgmake works that out by itself."""
         if right or not re.fullmatch(r"\$[({](?:strip \$[({])?[\w.-]+[)}]+", left):
@@ -51,6 +59,11 @@ class Conditions:
         except Uncovered:
             return None
         return answer if isinstance(answer, bool) else None
+
+
+def _either(test: str, one: Parts, other: Parts) -> list[Part]:
+    source = f"{expression(one)} if {test} else {expression(other)}"
+    return [Part(name=source, value=today(one), late=any(part.late for part in (*one, *other)))]
 
 
 def _told(test: str, wanted: bool) -> str | bool:

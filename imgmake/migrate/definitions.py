@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from imgmake.migrate.expand import mentioned
+from imgmake.migrate.expand import calls, mentioned
 from imgmake.migrate.model import Assign, Cond, Rule
 
 AUTOMATIC = frozenset("@<^?*+|%")
@@ -63,8 +63,15 @@ def used(statements: Iterable[object]) -> Iterator[str]:
 
 
 def is_macro(text: str) -> bool:
-    """Whether a value means something else at each place: it names automatic variables or parameters."""
-    return any(name in AUTOMATIC or re.fullmatch(r"[1-9]|[@<^?*+|%][DF]", name) for name in mentioned(text))
+    """Whether a value is for the place where it is used: it names what only a rule knows, or does something."""
+    return doing(text) or any(
+        name in AUTOMATIC or re.fullmatch(r"[1-9]|[@<^?*+|%][DF]", name) for name in mentioned(text)
+    )
+
+
+def doing(text: str) -> bool:
+    """Whether expanding a text does more than give another: it stops make, says something, sets a variable."""
+    return any(name in ("error", "info", "warning", "eval") for name in calls(text))
 
 
 def tests_itself(each: Assign, around: tuple[Cond, ...]) -> bool:

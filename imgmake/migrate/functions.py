@@ -100,7 +100,7 @@ def _matches(patterns: Parts, each: str) -> str:
     """A Python condition: whether a word is, or matches, one of several patterns."""
     if any(part.name for part in patterns):
         if "%" in today(patterns):
-            raise Uncovered("patterns that can be overridden")
+            return _matches_one(patterns, each)
         return f"{each} in {words_of(patterns)}"
     words = today(patterns).split()
     plain = [word for word in words if "%" not in word]
@@ -112,6 +112,15 @@ def _matches(patterns: Parts, each: str) -> str:
         ends += [f"{each}.endswith({quoted(after)})"] if after else []
         tests += [" and ".join(ends) or "True"] if percent else []
     return " or ".join(tests) or "False"
+
+
+def _matches_one(pattern: Parts, each: str) -> str:
+    """The same, of one pattern that holds what can be overridden."""
+    before, after = _halves(_stripped(pattern))
+    if after is None or len(today(pattern).split()) != 1:
+        raise Uncovered("patterns that can be overridden")
+    ends = [f"{each}.startswith({expression(before)})"] if before else []
+    return " and ".join([*ends, f"{each}.endswith({expression(after)})"] if after else ends)
 
 
 def _filter(given: Sequence[Parts]) -> Part:
@@ -163,12 +172,15 @@ def substituted(pattern: Parts, replacement: Parts, each: str) -> str:
     if not head and not tail and not (before and after):
         one = ("removeprefix", before) if before else ("removesuffix", after)
         return f"{each}.{one[0]}({expression(one[1])})" if before or after else each
+    inner = each
     if any(part.name for part in (*before, *after)):
-        raise Uncovered("a pattern that can be overridden")
-    start, end = len(today(before)), len(today(after))
-    inner = f"{each}[{start or ''}:{-end if end else ''}]" if start or end else each
-    ends = [f"{each}.startswith({expression(before)})"] if start else []
-    ends += [f"{each}.endswith({expression(after)})"] if end else []
+        inner += f".removeprefix({expression(before)})" if before else ""
+        inner += f".removesuffix({expression(after)})" if after else ""
+    elif before or after:
+        start, end = len(today(before)), len(today(after))
+        inner = f"{each}[{start or ''}:{-end if end else ''}]"
+    ends = [f"{each}.startswith({expression(before)})"] if before else []
+    ends += [f"{each}.endswith({expression(after)})"] if after else []
     made = expression([*head, Part(name=inner), *tail])
     return f"{made} if {' and '.join(ends)} else {each}" if ends else made
 

@@ -24,6 +24,14 @@ def shell(command):
 '''
 
 
+_FAIL = '''
+
+def fail(message):
+    """A command that says why nothing can be done, and fails: make's $(error …) in a recipe."""
+    return sh('echo "$message" >&2; exit 1', message=message)
+'''
+
+
 def imports(names: Collection[str]) -> list[str]:
     """The imports that names of a Pipefile need, sorted as isort has them."""
     modules = {_NEEDED.get(name, name) for name in names}
@@ -45,3 +53,5 @@ def definitions(names: Collection[str], shell: str) -> Iterator[str]:
             else f'[{", ".join(map(quoted, shlex.split(shell)))}, "-c", command]'
         )
         yield from _SHELL.format(command=command).split("\n")
+    if "fail" in names:
+        yield from _FAIL.split("\n")

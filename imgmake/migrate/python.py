@@ -56,6 +56,7 @@ TAKEN = frozenset(
         "len",
         "set",
         "shell",
+        "fail",
         "each",
         "print",
         "sys",

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from imgmake.migrate import docker
 from imgmake.migrate.arguments import mount, run_keywords
 from imgmake.migrate.docker import CALLER, HERE, Docker, Words
+from imgmake.migrate.effects import Effects
 from imgmake.migrate.expand import Call, Uncovered, Use, arguments, pieces
+from imgmake.migrate.going import goes_on
 from imgmake.migrate.model import Cond, Line
-from imgmake.migrate.python import Part, Parts, expression, merged, quoted, shell_text, today
+from imgmake.migrate.python import Part, Parts, expression, merged, names_in, quoted, shell_text, today
 from imgmake.migrate.values import Scope, Values
 from imgmake.variables import LATE
 
@@ -115,7 +117,7 @@ class Recipes:
             self._builds = before
 
     @contextmanager
-    def as_text(self, asked: bool) -> Iterator[None]:  # noqa: FBT001
+    def as_text(self, asked: bool) -> Iterator[None]:
         """While this lasts, every command stays what it is to a shell, where that is asked."""
         before = self.literal, self._builds
         self.literal, self._builds = self.literal or asked, self._builds and not asked
@@ -126,20 +128,47 @@ class Recipes:
 
     def steps(self, recipe: Sequence[Line | Cond], scope: Scope) -> list[Step]:
         """The commands of a recipe. Raises Uncovered with the place in its text."""
-        found: list[Step] = []
+        with self.values.done_elsewhere():
+            first, rest = self._both(recipe, dict(scope))
+        return [*first, *rest]
+
+    def _both(self, recipe: Sequence[Line | Cond], scope: dict[str, Parts]) -> tuple[list[Step], list[Step]]:
+        """What make does before it runs the first line, and the lines; `scope` gains what ``$(eval …)`` sets."""
+        first, found = list[Step](), list[Step]()
         if self.whole and recipe and all(isinstance(each, Line) for each in recipe):
             text = "\n".join(each.text for each in recipe if isinstance(each, Line))
-            return [self._line(Line(recipe[0].line, text), scope)]
+            recipe = [Line(recipe[0].line, text)]
         for each in recipe:
-            found += self._choice(each, scope) if isinstance(each, Cond) else self._lines(each, scope)
-        return found
+            if isinstance(each, Cond):
+                found += self._choice(each, scope)
+                continue
+            first += self._done(each, scope)
+            found += [self._line(each, scope)] if self.whole else self._lines(each, scope)
+        return first, found
+
+    def _done(self, line: Line, scope: dict[str, Parts]) -> Iterator[Step]:
+        """What make does while it expands a line."""
+        effects = Effects(self.values)
+        for each in effects.of(line.text, scope):
+            if each.what == "eval":
+                scope.update(effects.bound(each, scope))
+                continue
+            source = effects.command(each)
+            imports = {"sh"} if each.what != "error" or self.exports else set[str]()
+            yield Step(source, "choice" if each.tests else "sh", line.line, frozenset(imports), names_in([source]))
 
     def _lines(self, line: Line, scope: Scope) -> Iterator[Step]:
         """A line that is only a macro of several lines is as many lines."""
         for text in self._macro(line.text):
             stripped = _PREFIX.sub("", text)
-            if stripped and not stripped.startswith("#"):
+            if stripped and not stripped.startswith("#") and self._says(stripped, scope):
                 yield self._line(Line(line.line, text), scope)
+
+    def _says(self, text: str, scope: Scope) -> bool:
+        """Whether anything of a line is left for a shell."""
+        if not text.startswith("$"):
+            return True
+        return any(part.name or part.text.strip() for part in self.values.parts(text, scope))
 
     def _macro(self, text: str) -> list[str]:
         prefix = (_PREFIX.match(text) or [""])[0]
@@ -157,13 +186,18 @@ class Recipes:
             body = body.replace(f"$({at})", value).replace(f"${{{at}}}", value).replace(f"${at}", value)
         return [prefix + each for each in re.split(r"(?<!\\)\n", body)]
 
-    def _choice(self, cond: Cond, scope: Scope) -> list[Step]:
+    def _choice(self, cond: Cond, scope: dict[str, Parts]) -> list[Step]:
         """Lines that a condition guards."""
         test = self.values.condition(cond)
-        then = self.steps(_recipe(cond.then), scope) if test is not False else []
-        other = self.steps(_recipe(cond.otherwise), scope) if test is not True else []
+        sides = dict(scope), dict(scope)
+        then = list(itertools.chain(*self._both(_recipe(cond.then), sides[0]))) if test is not False else []
+        other = list(itertools.chain(*self._both(_recipe(cond.otherwise), sides[1]))) if test is not True else []
         if isinstance(test, bool):
+            scope.update(sides[0] if test else sides[1])
             return then if test else other
+        scope.update(self.values.chosen(test, *sides))
+        if not then and not other:
+            return []
         both = [*then, *other]
         source = f"{_listed(then)} if {test} else {_listed(other)}"
         names = frozenset(re.findall(r"[A-Za-z_]\w*", re.sub(r"\"[^\"]*\"", "", str(test))))
@@ -208,7 +242,7 @@ class Recipes:
             # A whole text in brackets: what is ignored is the end of the line, not of its last command.
             simple = not re.search(r"[;&|\n]", plain)
             parts = [*parts, Part(" || true")] if simple else [Part("( "), *parts, Part(" ) || true")]
-        if not self.stops and ("$?" in plain or _goes_on(plain)):
+        if not self.stops and ("$?" in plain or goes_on(plain)):
             parts = [Part("set +e; "), *parts]
         if self.before:
             parts = [Part(f"{self.before}; "), *parts]
@@ -333,29 +367,6 @@ class Recipes:
         if any(HERE in part.text or CALLER in part.text for word in command.rest for part in word):
             return None
         return _step(f"run({', '.join(arguments)})", "run", line, "run", found.words)
-
-
-_HARMLESS = re.compile(r"(?:echo|printf|exit|export|set|cd|true|:|sleep|trap|shift|\w+=\S*$)(?=\W|$)|\w+=")
-
-
-def _goes_on(text: str) -> bool:
-    """Whether a command follows another after a ``;``, whatever became of that: make's shell has no ``-e``."""
-    plain = re.sub(r"'[^']*'|\"(?:[^\"\\]|\\.)*\"|\$\([^()]*\)", "x", text.replace("\\\n", " "))
-    stretches = [each.strip() for each in re.split(r";|\n", plain)]
-    pairs = itertools.pairwise(stretches)
-    return any(
-        _plain(one) and not re.match(r"(?:then|do|else|elif|fi|done|esac|\}|\))", two) and two for one, two in pairs
-    )
-
-
-def _plain(command: str) -> bool:
-    """A command that may fail, at the head of a stretch or behind a word of the shell's syntax."""
-    command = re.sub(r"^(?:(?:then|do|else|!)\s+)+", "", command)
-    return (
-        not re.match(r"(?:if|for|while|until|case|elif|fi|done|esac)\b", command)
-        and not _HARMLESS.match(command)
-        and ("||" not in command)
-    )
 
 
 def _recipe(items: Sequence[object]) -> list[Line | Cond]:

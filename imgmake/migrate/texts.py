@@ -15,7 +15,7 @@ from imgmake.migrate.calling import NO_SCOPE, SPECIAL, Calls, Scope, plain
 from imgmake.migrate.definitions import AUTOMATIC, Known
 from imgmake.migrate.expand import Call, Dollar, Odd, Text, Uncovered, Use, mentioned, pieces
 from imgmake.migrate.model import Assign, Cond, Database
-from imgmake.migrate.python import Part, Parts, TooLate, expression, merged, names_in, today
+from imgmake.migrate.python import Part, TooLate, expression, merged, names_in, today
 from imgmake.migrate.scratch import Make
 
 AMBIENT = frozenset({"HOME", "USER", "PATH", "LOGNAME", "TMPDIR"})  # a shell has them, whoever starts it
@@ -66,6 +66,15 @@ class Texts(Calls):
             return merged([part for piece in pieces(text) for part in self._piece(piece, scope)])
         finally:
             self._depth -= 1
+
+    @contextmanager
+    def done_elsewhere(self) -> Iterator[None]:
+        """While this lasts, what texts do, besides what they say, is seen to by who asks."""
+        self._doing += 1
+        try:
+            yield
+        finally:
+            self._doing -= 1
 
     def at_load(self, text: str, scope: Scope = NO_SCOPE) -> list[Part]:
         """The same, of what a Pipefile looks into while it is loaded. Raises TooLate, Uncovered."""
@@ -237,7 +246,7 @@ class Texts(Calls):
     def ask(self, raw: str, scope: Scope = NO_SCOPE) -> str:
         """make's answer for an expression, what is bound in its place bound for make, too."""
         names = self.reached(raw) if scope else frozenset[str]()
-        bound = [(name, today(parts)) for name, parts in scope.items() if name in names]
+        bound = [(name, today(list(map(_looked_into, parts)))) for name, parts in scope.items() if name in names]
         text = raw
         for name, value in bound:
             text = self._with(name, value, text)

@@ -70,9 +70,11 @@ class Values(Meanings, Texts, Conditions):
         self.asked: dict[str, str] = {} if asked is None else asked
         names = sorted(n for n in {*self.definitions, *used(statements)} if not re.search(r"[\s$(){}]", n))
         self.today = self._values(names)
+        self.shell = _shell(self.asked.get("$(SHELL)") or self.ask("$(SHELL)"))
         self.inputs: dict[str, None] = {}  # read, and set nowhere
         self.settled_today: dict[str, str] = {}  # variables with make's value of today, each with why
         self.settled: dict[str, str] = {}  # shell text of ours, and the make text that it stands for
+        self.said: set[str] = set()  # messages that make gives while it expands a recipe
         self.taken_apart: set[str] = set()  # constants whose words went into commands
         self.why_fixed: dict[str, str] = {}
         # Found while a variable was resolved, and written as found then: a ring of conditions is cut in one place.
@@ -249,7 +251,7 @@ class Values(Meanings, Texts, Conditions):
             return self._source(self.parts(text, {each.name: [own]}))
         if "shell" in calls(each.value):
             return self._command(each, each.value)
-        inner = self._source(self.parts(each.value))
+        inner = self._source(self.at_load(each.value) if each.name in self.early else self.parts(each.value))
         if each.op != "?=" or not NAME.fullmatch(each.name):
             return inner
         return self._declared(each, inner)
@@ -273,7 +275,7 @@ class Values(Meanings, Texts, Conditions):
         if len(whole) == 1 and isinstance(whole[0], Call):
             parts = self.shell_parts(whole[0].arguments)
             if not self.today.get(each.name):
-                parts = [*parts, Part(" || true")]  # it fails today, which make does not mind
+                parts = [*parts, Part(" 2>/dev/null || true")]  # it fails today, which make does not mind
         elif any(isinstance(piece, Text) and re.search(r'["\\`]', piece.text) for piece in whole):
             self.hasten(each.name) if each.name not in self._busy else self.hastened.add(each.name)
             raise TooLate("text with quotes beside a $(shell …)", ())
@@ -281,6 +283,7 @@ class Values(Meanings, Texts, Conditions):
             parts = [Part('echo "'), *self.parts(text), Part('"')]
         body, given, spliced = shell_text(parts)
         extra = "".join(f", {key}={value}" for key, value in given.items())
+        extra += f", shell={quoted(self.shell)}" if self.shell != "/bin/sh" else ""
         source = f"var({quoted(self.variable(each.name))}, sh({'f' * spliced}{quoted(body)}{extra}))"
         return Source(source, self._needs(parts), late=True, declares=True, varies=True)
 
@@ -346,6 +349,11 @@ class Values(Meanings, Texts, Conditions):
             else:
                 found.append(part)
         return merged(found)
+
+
+def _shell(name: str) -> str:
+    name = next(iter(name.removeprefix("/usr/bin/env ").split()), "/bin/sh")
+    return "/bin/sh" if name == "sh" else name
 
 
 def _changes(each: Assign) -> bool:

@@ -69,6 +69,7 @@ class Writer(UnreadWriter):
         names = {name for name in names_in([code(body)]) if name in _WORDS} & (self.imports | {"var", "glob", "sh"})
         used = names_in([code(body)])
         names |= used & frozenset(LATE)
+        names |= {"sh"} if "fail" in used else set()
         head = helpers.imports(used)
         own = list(helpers.definitions(used, self.recipes.shell))
         return "\n".join([*head, "", *layout.imports(names), *own, "", body, ""]).lstrip("\n")
