@@ -151,7 +151,8 @@ class Checker:
         found = [line.replace(": make", "make") for line in lines]
         found = [line for line in found if line.strip() and not re.match(r"make(\[\d+\])?: ", line)]
         found = [line for line in found if not line.lstrip().startswith("#")]
-        return [Command(line, self._key(line)) for line in found]
+        said = self.migration.values.said  # by $(info …), which a Pipefile has as an echo
+        return [Command(line, ("echo", line) if line in said else self._key(line)) for line in found]
 
     def _ours(self, planned: Sequence[tuple[str, str, str]]) -> list[Command]:
         found = []

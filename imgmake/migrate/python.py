@@ -122,6 +122,17 @@ def quoted(text: str) -> str:
     return escaped
 
 
+def text_literal(body: str) -> str:
+    """A shell text as a string literal; of several lines, between three quotes, which `sh` takes the margin off."""
+    if "\n" not in body:
+        return quoted(body)
+    if '"""' in body or body.endswith("\\"):
+        return quoted(body)
+    lines = "\n".join(f"    {line}" if line.strip() else line for line in body.split("\n"))
+    raw = "r" if "\\" in body else ""
+    return f'{raw}"""\n{lines}\n"""'
+
+
 def expression(parts: Parts) -> str:
     """A Python expression for a text: a literal, a name, or an f-string. Raises Uncovered for the shell's own."""
     if any(part.dollar for part in parts):

@@ -15,7 +15,7 @@ from imgmake.migrate.effects import Effects
 from imgmake.migrate.expand import Call, Uncovered, Use, arguments, pieces
 from imgmake.migrate.going import goes_on
 from imgmake.migrate.model import Cond, Line
-from imgmake.migrate.python import Part, Parts, expression, merged, names_in, quoted, shell_text, today
+from imgmake.migrate.python import Part, Parts, expression, merged, names_in, quoted, shell_text, text_literal, today
 from imgmake.migrate.values import Scope, Values
 from imgmake.variables import LATE
 
@@ -250,7 +250,7 @@ class Recipes:
         extra = [f"{key}={value}" for key, value in given.items()]
         extra += [f"shell={quoted(self.shell)}"] if self.shell != "/bin/sh" else []
         extra += ["**EXPORTED"] if self.exports else []
-        literal = f"{'f' * spliced}{_text(body)}"
+        literal = f"{'f' * spliced}{text_literal(body)}"
         needs = frozenset(part.name for part in parts if part.name)
         what = "echo" if re.match(r"(echo|printf)\b[^|><;&]*$", plain.strip()) else "sh"
         return Step(
@@ -393,14 +393,3 @@ def _names(words: Sequence[Parts]) -> frozenset[str]:
 
 def _starts(word: Parts, text: str) -> bool:
     return bool(word) and not word[0].name and word[0].text.startswith(text)
-
-
-def _text(body: str) -> str:
-    """A shell text as a string literal; of several lines, between three quotes, which `sh` takes the margin off."""
-    if "\n" not in body:
-        return quoted(body)
-    if '"""' in body or body.endswith("\\"):
-        return quoted(body)
-    lines = "\n".join(f"    {line}" if line.strip() else line for line in body.split("\n"))
-    raw = "r" if "\\" in body else ""
-    return f'{raw}"""\n{lines}\n"""'
