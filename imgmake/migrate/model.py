@@ -152,6 +152,17 @@ class Left:
 
 
 @dataclass(frozen=True)
+class Doubt:
+    """A target whose declaration was found wrong, how far it is doubted, and why.
+
+    level: 1 where its commands are to be kept as text, 2 where it can only fail, 3 where it cannot even be declared.
+    """
+
+    level: int
+    why: str
+
+
+@dataclass(frozen=True)
 class Compared:
     """One target in make's dry run and in imgmake's."""
 
