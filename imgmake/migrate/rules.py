@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from imgmake.migrate.arguments import image_arguments
 from imgmake.migrate.expand import Uncovered, mentioned
-from imgmake.migrate.model import Cond, Left, Line, Made, Rule
+from imgmake.migrate.model import Cond, Doubt, Left, Line, Made, Rule
 from imgmake.migrate.needs import Needs
 from imgmake.migrate.python import Part, Parts, TooLate, expression, identifier, names_in, quoted
 from imgmake.migrate.recipes import OWN, Mixed, Recipes, Step
@@ -39,15 +39,17 @@ class Rules(Needs):
 
     recipes: Recipes
     files: frozenset[str] = frozenset()  # that the folder holds
-    doubted: Mapping[str, str] = field(default_factory=dict)  # targets whose declaration was wrong, and why
+    doubted: Mapping[str, Doubt] = field(default_factory=dict)  # by target
     left: list[Left] = field(default_factory=list)
     notes: list[Left] = field(default_factory=list)
 
     def declare(self, target: str, rule: Rule, stem: str = "", spelt: Parts = ()) -> Declared:
         """The declaration of one target. What cannot be translated becomes one that fails with that message."""
         made = self._made(target, rule, stem)
-        if why := self.doubted.get(target):
-            return self.fails(target, rule, why, made)
+        doubt = self.doubted.get(target)
+        if doubt is not None and doubt.level > 1:
+            found = self.fails(target, rule, doubt.why, Made(target, ()))
+            return found if doubt.level == 2 else replace(found, source="")
         with self.recipes.as_text(target in self.doubted):
             return self._tried(target, rule, made, stem, spelt)
 
