@@ -157,7 +157,7 @@ class RuleWriter(VariableWriter):
         found = self.rules.declare(target, rule, stem, spelt)
         if "sh" in found.imports:
             self._exports()
-        if help := self.rules.help(target, rule):
+        if (help := self.rules.help(target, rule)) and found.source:
             found.source = f"{found.source[:-1]}, help={quoted(help)})"
         self._needed(found.needs)
         self.used |= found.needs
@@ -211,7 +211,9 @@ class RuleWriter(VariableWriter):
     def _write_all(self, declared: Sequence[Declared], stems: Sequence[str], indent: int) -> None:
         pad = " " * indent
         template = (
-            layout.family([each.source for each in declared], stems, "name") if len(declared) == len(stems) else None
+            layout.family([each.source for each in declared], stems, "name")
+            if len(declared) == len(stems) and all(each.source for each in declared)
+            else None
         )
         if template:
             listed = ", ".join(map(quoted, stems))
@@ -231,7 +233,8 @@ class RuleWriter(VariableWriter):
             self.body.append(f"{pad}# {MARK} {place}: {text}"[:118])
             self.body.append(f"{pad}#   {' '.join(each.todo.split())}"[: layout.WIDTH])
         name = f"\x01{each.name} = " if each.name and not indent else ""
-        self.body.extend(layout.call(f"{name}{each.source}", indent))
+        if each.source:
+            self.body.extend(layout.call(f"{name}{each.source}", indent))
 
 
 def _said(lines: Sequence[str]) -> bool:
