@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from imgmake.app.options import Options
@@ -15,29 +15,68 @@ from imgmake.app.planning import Planner
 from imgmake.errors import ImgmakeError
 from imgmake.migrate.check import Checker
 from imgmake.migrate.migration import Migration
-from imgmake.migrate.model import Compared
+from imgmake.migrate.model import MARK, Compared, Doubt, Left
+from imgmake.migrate.python import quoted
 from imgmake.migrate.scratch import Make
 from imgmake.pipefile.loader import NAME
 
-_ROUNDS = 6  # times that a Makefile is written down; most are once
+_ROUNDS = 10  # times that a Makefile is written down; most are once
+_ASSIGNED = re.compile(r"( *)(\w+) = (?!=)")
+_LEFT_OUT, _WIDTH = 3, 118
+_PLACES = re.compile(r"^Pipefile\.py:(\d+): ", re.MULTILINE)
+
+
+@dataclass
+class Doubts:
+    """What was found wrong: targets, how far each is doubted; statements of the Pipefile, what stands instead."""
+
+    targets: dict[str, Doubt] = field(default_factory=dict)
+    statements: dict[str, str] = field(default_factory=dict)
+
+    def blame(self, found: Mapping[str, str]) -> bool:
+        """Trust some targets less; whether anything was left to take from them."""
+        before = dict(self.targets)
+        for target, why in found.items():
+            level = before[target].level + 1 if target in before else 1
+            if level <= _LEFT_OUT:
+                self.targets[target] = Doubt(level, why)
+        return self.targets != before
+
+    def settle(self, statement: str, name: str, value: str, why: str) -> bool:
+        """Have a variable as it is today; whether that is new."""
+        pad = " " * (len(statement) - len(statement.lstrip()))
+        told = f"{pad}# {MARK}: {' '.join(why.split())}"[:_WIDTH]
+        new = statement not in self.statements
+        self.statements[statement] = f"{told}\n{pad}{name} = {quoted(value)}"
+        return new
+
+    def applied(self, migration: Migration) -> Migration:
+        """A migration whose Pipefile has what stands instead."""
+        pipefile = migration.pipefile
+        text, notes = pipefile.text, list(pipefile.notes)
+        for statement, instead in self.statements.items():
+            if statement in text:
+                text = text.replace(statement, instead)
+                first, _, after = instead.partition("\n")
+                notes.append(Left(0, after.strip(), f"this is its value today; {first.partition(': ')[2]}"))
+        return replace(migration, pipefile=replace(pipefile, text=text, notes=tuple(notes)))
 
 
 def prove(
-    options: Options, scratch: Path, make: Make, write: Callable[[Mapping[str, str]], Migration]
+    options: Options, scratch: Path, make: Make, write: Callable[[Mapping[str, Doubt]], Migration]
 ) -> tuple[Migration, tuple[Compared, ...]]:
     """The migration to be trusted, and its comparison.
 
     scratch: a copy of the folder, in which make runs and the Pipefile may stand.
-    write:   the migration, given the targets that are doubted: an empty text where it may still be a list of
-             commands, else why nothing can be said.
+    write:   the migration, given the targets that are doubted.
     """
-    doubted: dict[str, str] = {}
+    doubts = Doubts()
     for _ in range(_ROUNDS - 1):
-        migration = write(doubted)
-        blamed, found = _tried(options, scratch, make, migration)
-        if not _doubt(doubted, blamed):
+        migration = doubts.applied(write(doubts.targets))
+        found = _tried(options, scratch, make, migration, doubts)
+        if found is not None:
             return migration, found
-    migration = write(doubted)
+    migration = doubts.applied(write(doubts.targets))
     return migration, compare(options, scratch, make, migration)
 
 
@@ -50,26 +89,39 @@ def compare(options: Options, scratch: Path, make: Make, migration: Migration) -
 
 
 def _tried(
-    options: Options, scratch: Path, make: Make, migration: Migration
-) -> tuple[Mapping[str, str], tuple[Compared, ...]]:
-    """The targets to be doubted, with why; where there is none, the whole comparison."""
+    options: Options, scratch: Path, make: Make, migration: Migration, doubts: Doubts
+) -> tuple[Compared, ...] | None:
+    """The whole comparison; None when something is doubted more than before, and worth another try."""
     with _planner(options, scratch, migration) as planner:
         try:
             planner.session({})
         except ImgmakeError as error:
-            return _blamed(error, migration), ()
+            if _settled(error, migration, doubts) or doubts.blame(_blamed(error, migration)):
+                return None
         checker = Checker(make, migration, _planned(planner), options.environ)
         found = checker.plain()
-        wrong = _wrong(checker, found)
-        return wrong, (*found, *checker.overridden(found)) if not wrong else found
+        if doubts.blame(_wrong(checker, found)):
+            return None
+        return (*found, *checker.overridden(found))
 
 
-def _doubt(doubted: dict[str, str], blamed: Mapping[str, str]) -> bool:
-    """Trust the blamed less; whether anything was left to take from them."""
-    before = dict(doubted)
-    for target, why in blamed.items():
-        doubted[target] = why if target in doubted else ""
-    return doubted != before
+def _settled(error: ImgmakeError, migration: Migration, doubts: Doubts) -> bool:
+    """Take the variables that an error points to as they are today; whether that is something new."""
+    new = False
+    values = migration.values
+    for line in _lines(error):
+        statement = _statement(migration.pipefile.text, line)
+        if match := _ASSIGNED.match(statement):
+            named = (name for name in values.definitions if values.python(name) == match[2])
+            value = next((values.today.get(name, "") for name in named), "")
+            new |= doubts.settle(statement, match[2], value, error.message)
+    return new
+
+
+def _lines(error: ImgmakeError) -> list[int]:
+    """The lines of the Pipefile that an error is about."""
+    found = [int(line) for line in _PLACES.findall(str(error))]
+    return found or ([error.place.line] if error.place else [])
 
 
 def _planner(options: Options, scratch: Path, migration: Migration) -> Planner:
@@ -89,20 +141,27 @@ def _wrong(checker: Checker, found: Sequence[Compared]) -> dict[str, str]:
 
 
 def _blamed(error: ImgmakeError, migration: Migration) -> dict[str, str]:
-    """The targets that a message names or that stand where it points to; all of them when neither is known."""
+    """The targets that stand where a message points to, or that it names; all of them when neither is known."""
     targets = migration.pipefile.targets
+    text = "".join(_statement(migration.pipefile.text, line) for line in _lines(error))
     named = set(re.findall(r"'([^']*)'", error.message))
-    text = _statement(migration.pipefile.text, error.place.line) if error.place else ""
-    found = [each for each in targets if each in named] or [each for each in targets if f'"{each}"' in text]
-    return dict.fromkeys(found or targets, f"what it becomes does not load: {error.message}")
+    found = [each for each in targets if f'"{each}"' in text] or [each for each in targets if each in named]
+    why = error.message.partition("\n")[0]
+    return dict.fromkeys(found or targets, f"what it becomes does not load: {_PLACES.sub('', why)}")
 
 
-def _statement(text: str, line: int) -> str:
-    """The lines of a Pipefile around a line, from one that begins at the margin to the next."""
+def _statement(text: str, number: int) -> str:
+    """The statement of a Pipefile around a line: down from one that is indented no more than what follows it.
+
+    >>> _statement("a = (\\n    1\\n)\\nif b:\\n    c = 2\\n    d()", 2), _statement("if b:\\n    c = 2\\n    d()", 2)
+    ('a = (\\n    1\\n)', '    c = 2')
+    """
     lines = text.split("\n")
-    first = last = min(line, len(lines)) - 1
+    first = last = min(number, len(lines)) - 1
+    if _ASSIGNED.match(lines[first]) and lines[first][-1] not in "([{":
+        return lines[first]
     while first > 0 and (not lines[first] or lines[first][0] in " \t)#]}"):
         first -= 1
     while last + 1 < len(lines) and (not lines[last + 1] or lines[last + 1][0] in " \t)]}"):
         last += 1
-    return "\n".join(lines[first : last + 1])
+    return "\n".join(lines[first : last + 1]).rstrip("\n")

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from imgmake.migrate import reader
 from imgmake.migrate.includes import spliced
-from imgmake.migrate.model import Database, Finding, Pipefile, Rule, Statement
+from imgmake.migrate.model import Database, Doubt, Finding, Pipefile, Rule, Statement
 from imgmake.migrate.recipes import Recipes
 from imgmake.migrate.rules import Rules
 from imgmake.migrate.scratch import Make
@@ -17,7 +17,7 @@ from imgmake.migrate.stated import Stated
 from imgmake.migrate.values import Values
 from imgmake.migrate.writer import Writer
 
-_NOTHING: Mapping[str, str] = MappingProxyType({})
+_NOTHING: Mapping[str, Doubt] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,12 @@ class Migration:
 
 
 def migrate(
-    makefile: str, text: str, make: Make, *, literal: bool = False, doubted: Mapping[str, str] = _NOTHING
+    makefile: str, text: str, make: Make, *, literal: bool = False, doubted: Mapping[str, Doubt] = _NOTHING
 ) -> Migration:
     """The Pipefile of a Makefile's text. Raises MakeFailed when make cannot read it.
 
     literal: keep every command as the text that it is.
-    doubted: targets whose declaration was found wrong before: an empty text where their commands are to be kept as
-             text, else why they can only fail.
+    doubted: targets whose declaration was found wrong before.
     """
     database = make.database()
     own = reader.read(text)

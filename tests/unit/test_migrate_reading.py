@@ -13,8 +13,8 @@ from imgmake.app.migrating import Migrated, migrate_makefile
 from imgmake.app.options import Options
 from imgmake.errors import PipefileError, Place
 from imgmake.migrate import mending, together
-from imgmake.migrate.migration import Migration
-from imgmake.migrate.model import Database, Made
+from imgmake.migrate.migration import Migration, migrate
+from imgmake.migrate.model import Database, Doubt, Made
 from imgmake.migrate.report import report
 from imgmake.migrate.scratch import Make
 from imgmake.shell import LocalShell
@@ -157,9 +157,9 @@ def test_a_declaration_that_is_wrong_becomes_text_and_then_fails(
 
     original = proving._tried
 
-    def tried(options: Options, scratch: Path, make: Make, found: Migration) -> object:
+    def tried(options: Options, scratch: Path, make: Make, found: Migration, doubts: proving.Doubts) -> object:
         asked.append({each.target: each.why for each in found.pipefile.left})
-        return original(options, scratch, make, wrong(found))
+        return original(options, scratch, make, wrong(found), doubts)
 
     monkeypatch.setattr(proving, "_tried", tried)
     found = migrated(tmp_path, "a:\n\techo a\nb:\n\techo b\n")
@@ -176,4 +176,23 @@ def test_a_pipefile_that_does_not_load_is_blamed_on_what_stands_there(tmp_path: 
     place = Place("Pipefile.py", line)
     assert list(proving._blamed(PipefileError("invalid syntax", place=place), found)) == ["b"]
     assert list(proving._blamed(PipefileError("'a' needs 'x'"), found)) == ["a"]
+    assert list(proving._blamed(PipefileError(f"'a' needs 'x'\nPipefile.py:{line}: 'b' needs 'x'"), found)) == ["b"]
     assert list(proving._blamed(PipefileError("no"), found)) == ["a", "b"]
+
+
+def test_a_target_that_cannot_even_be_declared_is_left_out_and_told(tmp_path: Path) -> None:
+    makefile = "a:\n\techo a\nb: ## help\n\techo b\n"
+    make_of = make(tmp_path, makefile)
+    found = migrate("Makefile", makefile, make_of, doubted={"b": Doubt(3, "no name")}).pipefile
+    assert "# TODO Makefile:4: echo b\n#   no name" in found.text
+    assert '"b"' not in found.text
+    assert [(each.target, each.why) for each in found.left] == [("b", "no name")]
+
+
+def test_a_variable_that_does_not_load_is_what_it_is_today(tmp_path: Path) -> None:
+    doubts = proving.Doubts()
+    found = migrated(tmp_path, "X := 1\na:\n\techo $(X)\n").migration
+    line = found.pipefile.text.split("\n").index('X = "1"') + 1
+    assert proving._settled(PipefileError("no", place=Place("Pipefile.py", line)), found, doubts)
+    assert not proving._settled(PipefileError("no", place=Place("Pipefile.py", line)), found, doubts)
+    assert '# TODO: no\nX = "1"\n' in doubts.applied(found).pipefile.text
