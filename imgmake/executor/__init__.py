@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
-from imgmake.errors import ImgmakeError, InvalidReference
+from imgmake.errors import ImgmakeError, InvalidReference, RegistryError
 from imgmake.executor.attesting import Attesting
 from imgmake.executor.buildid import BuildIds
 from imgmake.executor.building import Building
 from imgmake.executor.collecting import Collecting
+from imgmake.executor.foreseen import foreseen
 from imgmake.executor.judge import Forecast, Judge
 from imgmake.executor.loop import Loop
 from imgmake.executor.publication import Publication
@@ -122,11 +124,24 @@ class Executor:
                     found.add(repository(self._run.values.expand_known(to)))
         return found
 
+    def _foresee(self, goals: Sequence[str]) -> None:
+        """Plan upon what the registries hold once that is finished or undone, as a run does."""
+        try:
+            tags = {reference: digest for one in self.unfinished(goals) for reference, digest in one.tags.items()}
+        except RegistryError:
+            return  # who asks what is unfinished hears of it
+        if tags:
+            world = self._run.world
+            self._run.world = replace(world, registry=lambda: foreseen(world.registry(), tags))
+            self._run.changed()
+
     # --- telling --------------------------------------------------------------------------------------------
 
     def prospects(self, goals: Sequence[str], *, lines: bool = False) -> list[Prospect]:
         """What a run would do with each target that the goals need, in order; nothing is run or written."""
         self._want(goals)
+        if lines:
+            self._foresee(goals)
         run = self._run
         every = run.graph.closure(goals)
         alone = {*run.pinned, *run.settings.wish.old, *self._judge.apart(every)}

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from imgmake.errors import ImgmakeError, RegistryError, StateError, TagMoved
@@ -20,11 +21,15 @@ from imgmake.references import repository
 
 
 class Outlook(NamedTuple):
-    """What the next run that publishes would do first: for which target, why, and the docker lines of it."""
+    """What the next run that publishes would do first: for which target, why, and the docker lines of it.
+
+    tags: what each tag holds then; empty for one that is gone.
+    """
 
     target: str
     why: Reason
     lines: tuple[str, ...]
+    tags: Mapping[str, str] = MappingProxyType({})
 
 
 class Resuming:
@@ -120,10 +125,12 @@ class Resuming:
         try:
             tagging.compare(held)
         except TagMoved as moved:
-            back = tuple(_back(tag) for tag in reversed(one.tags) if tag.done and held[tag] == tag.after)
-            return _outlook(one, f"is undone first: {moved.message}", back)
+            back = [tag for tag in reversed(one.tags) if tag.done and held[tag] == tag.after]
+            then = {tag.reference: tag.before for tag in back}
+            return _outlook(one, f"is undone first: {moved.message}", tuple(map(_back, back)), then)
         lines = tuple(_line(tag.reference, tag.after) for tag in one.left if held[tag] != tag.after)
-        return _outlook(one, f"is finished first: {progress(one)}", lines)
+        then = {tag.reference: tag.after for tag in one.tags}
+        return _outlook(one, f"is finished first: {progress(one)}", lines, then)
 
     def told(self, repositories: Collection[str]) -> Iterator[str]:
         """A line for each, for runs that publish nothing."""
@@ -134,8 +141,8 @@ class Resuming:
                 yield f"{_name(one)} waits: {progress(one)}; `imgmake {one.tags[0].target}` finishes or undoes it"
 
 
-def _outlook(one: Unfinished, what: str, lines: tuple[str, ...]) -> Outlook:
-    return Outlook(one.tags[0].target, Reason(f"{_name(one)} {what}", "interrupted"), lines)
+def _outlook(one: Unfinished, what: str, lines: tuple[str, ...], tags: Mapping[str, str]) -> Outlook:
+    return Outlook(one.tags[0].target, Reason(f"{_name(one)} {what}", "interrupted"), lines, tags)
 
 
 def damaged(found: Damaged) -> StateError:

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from imgmake.errors import Interrupted, RegistryError, StateError
+from imgmake.executor.foreseen import foreseen
+from imgmake.executor.publication import Publication
 from imgmake.model import State
 from imgmake.ports import Cancel
 from imgmake.state import FileJournal
@@ -428,6 +430,41 @@ def test_a_dry_run_tells_what_would_be_finished_and_writes_nothing(repo: Repo) -
     assert "is undone first: b.test/shop:latest was moved" in found.why.text
     assert found.lines == (f"# remove {A_TWO}",)
     assert repo.registry.remotes[A_TWO] == cut_tag
+
+
+def planned(repo: Repo) -> dict[str, str]:
+    """What a dry run says of each tag."""
+    with repo.session(read_only=True, dry_run=True, overrides=SECOND) as (session, _):
+        goals = session.goals(["push"])
+        session.check(goals)
+        found = session.executor.prospects(goals, lines=True)
+    changes = [
+        change for one in found if isinstance(one.publication, Publication) for change in one.publication.changes
+    ]
+    return {change.reference: change.action.value for change in changes}
+
+
+def test_the_plan_is_that_of_a_run_which_finishes_or_undoes_it_first(repo: Repo) -> None:
+    """What was to be finished stood in it twice, and what depends on that was foretold by what was there before."""
+    cut_off(repo)
+    before = tags(repo)
+    assert planned(repo) == dict.fromkeys((A_LATEST, A_TWO, B_LATEST), "leave")
+    move(repo, B_LATEST)()
+    assert planned(repo)[A_TWO] == "create"
+    assert tags(repo) == {**before, B_LATEST: tags(repo)[B_LATEST]}
+
+
+def test_what_a_registry_will_hold_is_looked_at_as_what_it_holds(repo: Repo) -> None:
+    """A version that is still to be set is higher than others, and one that is to be removed is not."""
+    digest = tags(repo)[A_LATEST]
+    registry = foreseen(repo.registry, {A_LATEST: "", A_TWO: digest, "b.test/shop:9": digest})
+    assert registry.tags("a.test/shop") == ("one", "two")
+    assert (registry.resolve(A_LATEST), registry.digest(A_LATEST)) == (None, None)
+    found = registry.resolve(A_TWO)
+    assert found is not None
+    assert (found.reference, found.digest, registry.digest(A_TWO)) == (A_TWO, digest, digest)
+    assert registry.resolve("b.test/shop:latest") == repo.registry.resolve("b.test/shop:latest")
+    assert A_TWO not in tags(repo)
 
 
 # --- Ctrl-C ---------------------------------------------------------------------------------------------------
