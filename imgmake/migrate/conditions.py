@@ -25,8 +25,8 @@ class Conditions:
         """A condition in Python, or its answer where it is the same in every run. Raises TooLate, Uncovered."""
         wanted = cond.test in ("ifeq", "ifdef")
         left_text, right_text = (f"$({cond.left})", "") if "def" in cond.test else (cond.left, cond.right)
-        if answer := self._metadata_set(left_text, right_text):
-            return answer is not wanted if "def" not in cond.test else wanted
+        if self._metadata_set(left_text, right_text):
+            return cond.test in ("ifeq", "ifndef")  # as if it were not given: what comes of that is found out
         left, right = self.at_load(left_text, scope), self.at_load(right_text, scope)
         for parts in (left, right):
             if any(part.dollar for part in parts):

@@ -235,6 +235,7 @@ def test_the_tutorial_s_makefile(shop: Path) -> None:
         "inspect-image-labels": "phony",
         "tag": "phony",
     }
+    assert "build_args" not in (shop / "Pipefile.py").read_text()  # as labels want them, from git and the clock
     assert {each.verdict for each in found.compared} == {"same", "better"}
     assert len(found.migration.findings) >= 7
     again = check_makefile(Options(directory=shop, environ=ENVIRON))
