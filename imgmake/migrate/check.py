@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from imgmake.errors import ImgmakeError
@@ -39,6 +39,8 @@ _FIXED = {
     "VCS_DESCRIBE": "v0.0.1-1-g0123abc",
 }
 _OVERRIDDEN = "imgmake-check"
+_BOTH = "fails in both"
+_GUARD = re.compile(r"[^\s:]+:\d+: \*\*\* (.*?)\.?  Stop\.$", re.DOTALL)
 _MOST = 12  # targets that are compared anew for each variable
 _OURS = frozenset({"label", "provenance", "progress", "iidfile", "load", "rm", "force-rm", "quiet"})
 
@@ -72,9 +74,18 @@ class Checker:
     def overridden(self, found: Sequence[Compared]) -> tuple[Compared, ...]:
         """The first of these targets with each overridable variable overridden, where they differ then."""
         said = {left.target: left.why for left in self.migration.pipefile.left}
-        return tuple(
-            each for name in self.migration.pipefile.overridable for each in self._overridden(name, found, said)
-        )
+        single = (each for name in self.migration.pipefile.overridable for each in self._overridden(name, found, said))
+        return (*single, *self._let_through(found))
+
+    def _let_through(self, found: Sequence[Compared]) -> Iterator[Compared]:
+        """The targets that make stops at, with everything given that has no value of its own."""
+        given = {name: _OVERRIDDEN for name, value in self.migration.pipefile.overridable.items() if not value}
+        for each in found if given else ():
+            if each.verdict == "same" and any(why.startswith(_BOTH) for why in each.why):
+                compared = self.one(each.target, given)
+                if compared.verdict == "different":
+                    values = " ".join(f"{name}={value}" for name, value in given.items())
+                    yield replace(compared, target=f"{each.target} {values}")
 
     def _overridden(self, name: str, before: Sequence[Compared], said: Mapping[str, str]) -> list[Compared]:
         """The targets whose commands the variable changes, with another value of it."""
@@ -121,11 +132,10 @@ class Checker:
             ours = self._ours(self.planned(target, {**given, **overrides}))
         except ImgmakeError as error:
             if code:
-                return Compared(target, "same", (f"fails in both: {complaint}",))
+                return Compared(target, "same", (f"{_BOTH}: {complaint}",))
             return Compared(target, "different", (f"imgmake: {error.message}",), tuple(filter(None, out)))
         if code:
-            why = f"make fails: {complaint}"
-            return Compared(target, "better" if ours else "same", (why,), imgmake=tuple(each.text for each in ours))
+            return _stopped(target, complaint, out, ours)
         return self._compare(target, self._theirs(out), ours)
 
     def _metadata(self) -> tuple[dict[str, str], dict[str, str]]:
@@ -259,6 +269,18 @@ class Checker:
                 made = self.migration.database.targets.get(name)
                 todo += [*made.prerequisites, *made.order_only] if made else []
         return found
+
+
+def _stopped(target: str, complaint: str, out: Sequence[str], ours: Sequence[Command]) -> Compared:
+    """A target that make does not get through: by a guard of the Makefile's, which the Pipefile has to have as well."""
+    texts = tuple(each.text for each in ours)
+    guard = _GUARD.match(complaint)
+    if guard is None:
+        return Compared(target, "better" if ours else "same", (f"make fails: {complaint}",), imgmake=texts)
+    words = set(re.findall(r"\w+", guard[1]))
+    if any("exit" in text and words <= set(re.findall(r"\w+", text)) for text in texts):
+        return Compared(target, "same", (f"{_BOTH} when it runs: {complaint}",))
+    return Compared(target, "different", (f"make stops: {guard[1]}",), tuple(filter(None, out)), texts)
 
 
 def _in_order(met: Sequence[tuple[int, str]]) -> bool:
