@@ -16,6 +16,8 @@ from fcntl import F_GETFL, fcntl
 
 _TOKEN = b"+"  # which byte it is does not matter, but everybody puts back the one that was taken
 
+_LISTENS = 200  # milliseconds: Ctrl-C that comes between Python's look for it and a wait is heard when the wait ends
+
 
 class JobServer:
     """`ports.Slots`: one slot that is ours without asking, and one more for each token.
@@ -60,13 +62,14 @@ class JobServer:
         poll.register(self._woken, select.POLLIN)
         if self._reading is not None:
             poll.register(self._reading, select.POLLIN)
-        poll.poll()
+        poll.poll(_LISTENS)
         with suppress(BlockingIOError):
             os.read(self._woken, 4096)
 
     def wake(self) -> None:
-        with suppress(BlockingIOError):  # it is full: woken it is
-            os.write(self._waker, b"\0")
+        with self._lock, suppress(BlockingIOError):  # it is full: woken it is
+            if self._opened:
+                os.write(self._waker, b"\0")
 
     def close(self) -> None:
         """Put back whatever is still held, and let go of the pipe."""
@@ -74,8 +77,8 @@ class JobServer:
             while self._tokens:
                 self._put_back(self._tokens.pop())
             self._lost, self._reading = True, None
-        while self._opened:
-            os.close(self._opened.pop())
+            while self._opened:
+                os.close(self._opened.pop())
 
     # --- tokens ---------------------------------------------------------------------------------------------
 

@@ -47,14 +47,14 @@ def read(text: str) -> MakeFlags:
     )
 
 
-def offering(text: str, jobs: int, jobserver: str) -> str:
+def offering(text: str, jobserver: str) -> str:
     """MAKEFLAGS for children that may share a jobserver; all else that it said stays.
 
-    >>> offering("k -j2 -- TAG=1", 3, "5,6")
-    'k -j3 --jobserver-fds=5,6 --jobserver-auth=5,6 -- TAG=1'
+    >>> offering("k -j2 -- TAG=1", "5,6")
+    'k -j --jobserver-fds=5,6 --jobserver-auth=5,6 -- TAG=1'
     """
-    # make before 4.2 knows the first name only, and a later one says nothing about a name that it does not know.
-    return _joined(text, [f"-j{jobs}", f"--jobserver-fds={jobserver}", f"--jobserver-auth={jobserver}"])
+    # make before 4.2 knows the first name only, and takes a number after -j for its own jobs, beside all others.
+    return _joined(text, ["-j", f"--jobserver-fds={jobserver}", f"--jobserver-auth={jobserver}"])
 
 
 def alone(text: str) -> str:

@@ -60,8 +60,7 @@ def sharing(options: Options, around: World, closing: ExitStack) -> tuple[Option
 
     server = jobserver.offer(options.jobs, around.reporter.warning)
     closing.callback(server.close)
-    jobs, address = options.jobs, server.address
-    environ = _flagged(around.environ, lambda text: makeflags.offering(text, jobs, address))
+    environ = _flagged(around.environ, lambda text: makeflags.offering(text, server.address))
     return options, replace(around, slots=server, shell=LocalShell(inherit=server.descriptors), environ=environ)
 
 

@@ -49,9 +49,9 @@ FLAGS = st.tuples(
 
 @given(FLAGS)
 def test_only_what_is_said_of_jobs_is_changed_for_children(text: str) -> None:
-    offered = read(offering(text, 4, "7,8"))
-    assert (offered.jobs, offered.jobserver) == (4, "7,8")
-    assert alone(offering(text, 4, "7,8")) == alone(text)
+    offered = read(offering(text, "7,8"))
+    assert (offered.jobs, offered.jobserver) == (UNLIMITED, "7,8")
+    assert alone(offering(text, "7,8")) == alone(text)
     kept = read(alone(text))
     assert (kept.jobs, kept.jobserver) == (None, "")
     assert kept.letters == read(text).letters

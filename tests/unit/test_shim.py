@@ -150,7 +150,7 @@ def test_n_asks_imgmake_which_runs_nothing(folder: Folder) -> None:
 
 def test_jobs_are_lent(folder: Folder) -> None:
     folder.make("-j3", "app")
-    assert "--jobserver-auth=" in (folder.path / "makeflags").read_text()
+    assert "--jobserver-" in (folder.path / "makeflags").read_text()
 
 
 # --- names ---------------------------------------------------------------------------------------------------------
