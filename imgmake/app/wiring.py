@@ -147,7 +147,7 @@ def world(
         def alone(name: str, cancel: Cancel) -> AbstractContextManager[None]:
             return journal.lock([name], cancel=cancel, waiting=lambda *_: None)
 
-        client = RegistryClient(options.environ, shell, remember=state.layers(), alone=alone)
+        client = RegistryClient(options.environ, shell, remember=state.layers(), alone=alone, tell=reporter.note)
         closing.callback(client.close)
         return client
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 
 from imgmake.errors import InvalidReference
 from imgmake.ports import Artifact, Cancel, Engine, Image, Output, Referrer, Remote, Shell
@@ -29,6 +29,7 @@ class RegistryClient:
         remember: keeps across runs how layers were packed (diff ID to digest, size, compression), so that an
             unchanged layer is not packed again even for a repository without tags; may be lost at any time.
         alone: a lock by name for all runs of this machine: held while a list of what refers to an image is written.
+        tell: hears of waiting and of tries that failed, where a call names no output of its own.
         pause: seconds before the second of four tries.
         settle: seconds after which such a list is read again, in case another machine wrote it meanwhile.
 
@@ -47,6 +48,7 @@ class RegistryClient:
         *,
         remember: MutableMapping[str, str] | None = None,
         alone: Alone = not_alone,
+        tell: Callable[[str], None] = silent,
         pause: float = 0.25,
         settle: float = 0.1,
     ) -> None:
@@ -54,6 +56,7 @@ class RegistryClient:
         self._lists = Lists(alone, settle=settle)
         self._known: Known = {}
         self._memory = Memory(remember)
+        self._tell = tell
 
     def close(self) -> None:
         """Close what connections are open; a later call opens new ones."""
@@ -152,7 +155,7 @@ class RegistryClient:
 
     def repository(self, name: Reference, cancel: Cancel | None = None, output: Output | None = None) -> Repository:
         """The single calls on one repository; `output` hears of waiting and of tries that failed."""
-        errand = Errand(cancel or Cancel(), output.note if output else silent)
+        errand = Errand(cancel or Cancel(), output.note if output else self._tell)
         return Repository(self._transport, Place(name.domain, name.path), errand)
 
     def _repositories(self, names: Sequence[str], cancel: Cancel | None, output: Output) -> list[Repository]:

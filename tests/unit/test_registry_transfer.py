@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import tempfile
@@ -158,6 +159,17 @@ def test_a_long_wait_is_told_while_it_lasts(
     sent = Sent(client, f"{registry.host}/app")
     sent.run()
     assert any(note.endswith("s so far") and "sending the blob" in note for note in sent.notes)
+
+
+def test_a_long_wait_for_what_a_tag_holds_is_told_too(registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that only looked at a registry that hangs said nothing for two minutes."""
+    monkeypatch.setattr(transport, "_LONG", 0.05)
+    registry.faults = [Fault("GET", "/manifests/", 503), Fault("GET", "/manifests/", delay=0.3)]
+    told: list[str] = []
+    with contextlib.closing(RegistryClient({}, tell=told.append, pause=0.001)) as client:
+        assert client.resolve(f"{registry.host}/app:1") is None
+    assert told[0].endswith(": 503; trying again in 0.001 s")
+    assert told[-1].endswith("s so far")
 
 
 def test_a_registry_that_does_not_answer_is_given_up_after_the_second_time(
