@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from imgmake.migrate import docker
@@ -37,10 +38,15 @@ def _option(name: str, value: Parts) -> str:
 
 def _workdir(command: Docker, here: str | None) -> Iterator[str]:
     for workdir in command.all("workdir"):
-        if expression(workdir) != here:
+        if _bare(expression(workdir)) != _bare(here):
             yield f"workdir={expression(workdir)}"
     if not command.all("workdir") and here:
         raise Uncovered("imgmake would start in the mounted folder, and docker in the image's own")
+
+
+def _bare(path: str | None) -> str:
+    """A folder's path as a literal, without a slash at its end."""
+    return re.sub(r'(?<=.)/"$', '"', path or "")
 
 
 def _env(command: Docker) -> Iterator[str]:
@@ -69,7 +75,7 @@ def mount(word: Parts) -> tuple[str, str] | None:
     text = "".join(part.text for part in source)
     if text.startswith(HERE):
         inner = text[1:].strip("/")
-        return quoted(inner or "."), expression(target)
+        return quoted(inner or "."), _bare(expression(target))
     if text.startswith(("/", "~", "$", ".")):
         return (quoted(text), expression(target)) if text.startswith("/") else None
     return quoted(f"volume:{text}"), expression(target)

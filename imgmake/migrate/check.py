@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from imgmake.errors import ImgmakeError
-from imgmake.migrate import docker
+from imgmake.migrate import contained, docker
 from imgmake.migrate.expand import Uncovered, mentioned
 from imgmake.migrate.migration import Migration
 from imgmake.migrate.model import Compared
@@ -42,6 +42,7 @@ _OVERRIDDEN = "imgmake-check"
 _BOTH = "fails in both"
 _GUARD = re.compile(r"[^\s:]+:\d+: \*\*\* (.*?)\.?  Stop\.$", re.DOTALL)
 _MOST = 12  # targets that are compared anew for each variable
+_TOOLS = ((contained.HADOLINT,), (contained.STRUCTURE_TEST,))
 _OURS = frozenset({"label", "provenance", "progress", "iidfile", "load", "rm", "force-rm", "quiet"})
 
 
@@ -188,7 +189,7 @@ class Checker:
             words = shlex.split(text)
         except ValueError:
             return (text,)
-        return _docker_key(text, words) or tuple(words)
+        return contained.key(text) or _docker_key(text, words) or tuple(words)
 
     # --- comparing ------------------------------------------------------------------------------------------
 
@@ -221,7 +222,10 @@ class Checker:
     def _equal(self, theirs: Command, ours: Command, every: Sequence[Command]) -> list[str] | None:
         """Why two commands are equal, as far as that has to be told; None when they are not."""
         if theirs.key == ours.key or theirs.key in ours.loose:
-            return []
+            outside = theirs.key[:1] in _TOOLS and "docker" in theirs.text and "docker" not in ours.text
+            return [f"{theirs.key[0]} runs without a container"] if outside else []
+        if theirs.key[:1] == ("docker run",) == ours.key[:1]:
+            return contained.as_caller(theirs.key, ours.key)
         if theirs.key[:1] != ("docker build",) or ours.key[:1] != theirs.key[:1]:
             return None
         tagged = {f"tag={each.key[-1]}" for each in every if each.key[:1] == ("docker tag",)}
@@ -332,7 +336,11 @@ def _better(ours: Command) -> list[str]:
 
 def _lacking(command: Command, ours: Sequence[Command]) -> str:
     if command.key[:1] in (("echo",), ("printf",)) and ">" not in command.text:
+        if any(each.kind == "check" or (each.kind == "file" and each.key[:1] == ("docker run",)) for each in ours):
+            return "imgmake itself says what it does"
         return "imgmake itself says what it built" if any(c.key[:1] == ("docker build",) for c in ours) else ""
+    if re.fullmatch(r"set\s+-[eu]+\s*;?", command.text.strip()):
+        return "`set -e` on a line of its own does nothing"
     if command.key[:1] == ("touch",):
         return "no stamp is needed" if any(c.key[:1] == ("docker build",) for c in ours) else ""
     if command.key[:1] == ("docker tag",) and any(_tags(command, each) for each in ours):
@@ -374,4 +382,4 @@ def _flag(verb: str, name: str, value: str) -> str:
         return ""
     if verb == "build" and name == "file":
         return f"file={value.removeprefix('./')}"
-    return f"{name}={value}"
+    return f"{name}={value.rstrip('/')}" if verb == "run" and name in ("volume", "workdir") else f"{name}={value}"

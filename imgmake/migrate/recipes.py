@@ -6,9 +6,9 @@ import itertools
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from imgmake.migrate import docker
+from imgmake.migrate import contained, docker
 from imgmake.migrate.arguments import mount, run_keywords
 from imgmake.migrate.docker import CALLER, HERE, Docker, Words
 from imgmake.migrate.effects import Effects
@@ -19,6 +19,7 @@ from imgmake.migrate.python import Part, Parts, expression, merged, names_in, qu
 from imgmake.migrate.values import Scope, Values
 from imgmake.variables import LATE
 
+_SET = re.compile(r"set\s+-[eu]+\s*;?\s*")
 _PREFIX = re.compile(r"^(?:[@+-]|[ \t])*")
 _OWN = re.compile(r"(?<!\\)\$\{?([A-Za-z_]\w*)")
 _BUILD_FLAGS = frozenset(
@@ -161,6 +162,8 @@ class Recipes:
         """A line that is only a macro of several lines is as many lines."""
         for text in self._macro(line.text):
             stripped = _PREFIX.sub("", text)
+            if _SET.fullmatch(stripped):
+                continue  # of a shell that ends with its line
             if stripped and not stripped.startswith("#") and self._says(stripped, scope):
                 yield self._line(Line(line.line, text), scope)
 
@@ -274,16 +277,17 @@ class Recipes:
 
     def _idiom(self, parts: Parts, line: int) -> Step | None:
         try:
-            found = docker.words(self.values.inlined(parts))
+            inlined = self.values.inlined(parts)
+            if contained_tool := contained.tool(inlined):
+                return self._tool(contained_tool, line)
+            found = docker.words(inlined)
             return self._tool(found, line) or self._docker(found, line)
         except Uncovered:
             return None  # as it stands there, for a shell
 
     def _tool(self, found: Words, line: int) -> Step | None:
-        if found.text(0) == "hadolint":
-            files = found.words[1:]
-            if files and not any(_starts(word, "-") for word in files):
-                return _step(f"lint({', '.join(map(expression, files))})", "lint", line, "lint", found.words)
+        if found.text(0) == "hadolint" and (given := contained.lint_arguments(found)):
+            return _step(f"lint({', '.join(given)})", "lint", line, "lint", found.words)
         if found.text(0) == "container-structure-test" and found.text(1) == "test":
             return self._structure_test(found, line)
         return None
@@ -354,8 +358,11 @@ class Recipes:
         written = any(
             each is not None and not each[1].endswith(':ro"') and not each[0].startswith('"volume:') for each in mounts
         )
-        if written and not users:
+        builds = contained.builds(docker.text_of(word) for word in command.rest[1:])
+        if written and not users and not builds:
             return None  # imgmake would run it as the caller, and make did as the image says
+        if builds:
+            command = contained.without_terminal(command)
         keywords = run_keywords(command, [each for each in mounts if each], as_caller=as_caller)
         if as_caller and not written:
             return None
@@ -366,7 +373,9 @@ class Recipes:
         arguments = [image, *([given] if words else []), *keywords]
         if any(HERE in part.text or CALLER in part.text for word in command.rest for part in word):
             return None
-        return _step(f"run({', '.join(arguments)})", "run", line, "run", found.words)
+        step = _step(f"run({', '.join(arguments)})", "run", line, "run", found.words)
+        notes = ("the container runs as you, not as root: what it leaves is yours",) if written and not users else ()
+        return replace(step, notes=notes)
 
 
 def _recipe(items: Sequence[object]) -> list[Line | Cond]:
@@ -389,7 +398,3 @@ def _step(source: str, what: str, line: int, imported: str, words: Sequence[Part
 
 def _names(words: Sequence[Parts]) -> frozenset[str]:
     return frozenset(part.name for word in words for part in word if part.name)
-
-
-def _starts(word: Parts, text: str) -> bool:
-    return bool(word) and not word[0].name and word[0].text.startswith(text)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from imgmake.migrate import contained
 from imgmake.migrate.arguments import image_arguments
 from imgmake.migrate.expand import Uncovered, mentioned
 from imgmake.migrate.model import Cond, Doubt, Left, Line, Made, Rule
@@ -176,7 +177,7 @@ class Rules(Needs):
         if "build" in what:
             self._one_build(what)
             return "image"
-        if what and all(each in ("lint", "test") for each in what):
+        if {"lint", "test"}.intersection(what) and all(each in ("lint", "test", "echo") for each in what):
             return "check"
         return "phony"
 
@@ -194,6 +195,13 @@ class Rules(Needs):
         steps: Sequence[Step],
         spelt: Parts,
     ) -> Declared:
+        notes = [note for step in steps for note in step.notes]
+        if any(step.what == "echo" for step in steps) and _says_itself(kind, steps):
+            steps = [step for step in steps if step.what != "echo"]
+            notes.append("imgmake itself says what it does, so the echo is left out")
+        if kind == "file" and not prerequisites and (read := contained.sources(_builder(steps), self.files)):
+            prerequisites = self._names(read)
+            notes.append(f"{' and '.join(read)} {'is' if len(read) == 1 else 'are'} what it is made from")
         # A shell's text of a file names what it reads and makes.
         arguments = [expression(spelt), *prerequisites, *(step.source for step in steps)]
         arguments += [f"after={after[0] if len(after) == 1 else '[' + ', '.join(after) + ']'}"] if after else []
@@ -207,7 +215,7 @@ class Rules(Needs):
             kind,
             imports,
             needs | names_in(arguments),
-            notes=tuple(note for step in steps for note in step.notes),
+            notes=tuple(notes),
         )
 
     def _image(
@@ -258,6 +266,21 @@ class Rules(Needs):
         arguments = [quoted(target), *self._names([n for n in made.prerequisites if self._there(n)]), failing]
         source = f"phony({', '.join(arguments)})"
         return Declared(target, rule.line, source, "phony", frozenset({"phony", "sh"}), todo=why)
+
+
+def _says_itself(kind: str, steps: Sequence[Step]) -> bool:
+    """Whether the other commands are told of by imgmake as they run."""
+    others = {step.what for step in steps} - {"echo"}
+    return kind == "check" or (kind == "file" and others == {"run"})
+
+
+def _builder(steps: Sequence[Step]) -> list[str]:
+    """The command that builds in the folder itself, by its first word."""
+    for step in steps:
+        found = re.match(r'run\((?:f?"[^"]*"|\w+), "(\w+)[ "].*mounts=\{"\.": |sh\("(\w+) ', step.source)
+        if found:
+            return [found[1] or found[2]]
+    return []
 
 
 def _is_stamp(step: Step) -> bool:
