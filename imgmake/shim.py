@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Iterable
 
+MAKEFILES = ("GNUmakefile", "makefile", "Makefile")  # in make's own order
 _MARK = "# Written by imgmake --shim"
 # What make cannot be told to be a part of a target's name, or (=) takes for a variable on its command line.
 _NOT_IN_A_NAME = re.compile(r"[\s;\[\\*?=]|^~")

@@ -25,10 +25,9 @@ from imgmake.migrate.report import report
 from imgmake.migrate.scratch import Make, copy, repository
 from imgmake.pipefile.loader import NAME
 from imgmake.shell import LocalShell
+from imgmake.shim import MAKEFILES, is_shim
 
 __all__ = ["MAKEFILES", "Migrated", "check_makefile", "lines", "migrate_makefile", "migrating"]
-
-MAKEFILES = ("GNUmakefile", "makefile", "Makefile")  # in make's own order
 
 
 def migrating(options: Options) -> tuple[str, int]:
@@ -73,7 +72,7 @@ def migrate_makefile(options: Options, makefile: str = "", *, literal: bool = Fa
     makefile: its path from the folder; empty: the one that make would take.
     write:    put the Pipefile beside it; else only tell.
     """
-    path = options.directory / (makefile or _found(options.directory))
+    path = _makefile(options.directory, makefile)
     folder, pipefile = path.parent.resolve(), path.parent / NAME
     if not path.is_file():
         raise UsageError(f"there is no {path}", hint="name the Makefile: imgmake --migrate build/Makefile")
@@ -97,7 +96,7 @@ def migrate_makefile(options: Options, makefile: str = "", *, literal: bool = Fa
 
 def check_makefile(options: Options, makefile: str = "") -> Migrated:
     """Compare the Pipefile that is there with the Makefile beside it, target by target."""
-    path = options.directory / (makefile or _found(options.directory))
+    path = _makefile(options.directory, makefile)
     if not (path.parent / NAME).exists():
         raise UsageError(f"there is no {path.parent / NAME} to compare", hint="imgmake --migrate writes one")
     with _scratch(path.parent.resolve(), options) as scratch:
@@ -108,6 +107,14 @@ def check_makefile(options: Options, makefile: str = "") -> Migrated:
         compared = compare(options, scratch, make, migration)
         migration = reviewed(options, scratch, migration)
         return Migrated(path.name, migration, compared, make.isolated, mended=tuple(make.mended))
+
+
+def _makefile(folder: Path, name: str) -> Path:
+    path = folder / (name or _found(folder))
+    if path.is_file() and is_shim(path.read_text(errors="replace")):
+        hint = "name the one that it replaced: --migrate=Makefile.old"
+        raise UsageError(f"{path} says nothing of its own: --shim wrote it", hint=hint)
+    return path
 
 
 def _found(folder: Path) -> str:

@@ -10,9 +10,7 @@ from imgmake.app.wiring import load
 from imgmake.errors import UsageError
 from imgmake.model import FileRule
 from imgmake.pipefile import NAME
-from imgmake.shim import is_shim, makefile
-
-MAKEFILES = ("GNUmakefile", "makefile", "Makefile")  # in make's own order
+from imgmake.shim import MAKEFILES, is_shim, makefile
 
 
 def shimming(options: Options) -> str:

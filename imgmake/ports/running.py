@@ -53,7 +53,7 @@ class Slots(Protocol):
         """Give back a slot that was taken; from any thread."""
 
     def wait(self) -> None:
-        """Return when a slot may have come free, or somebody calls `wake`."""
+        """Return when a slot may have come free, or somebody calls `wake`, or after a moment."""
 
     def wake(self) -> None:
         """End a wait, or the next one; from any thread."""

@@ -232,6 +232,13 @@ def test_no_makefile_of_somebody_elses_is_lost(there: str, name: str, tmp_path: 
     assert (tmp_path / "Makefile").exists() == (there == "Makefile")
 
 
+@pytest.mark.parametrize("asked", [{"migrate": ""}, {"check": True}])
+def test_it_is_nothing_to_migrate_from(asked: dict[str, object], tmp_path: Path) -> None:
+    shim(tmp_path)
+    with pytest.raises(UsageError, match="--shim wrote it"):
+        app.migrate(Options(directory=tmp_path, environ={}, **asked))  # type: ignore[arg-type]
+
+
 def test_another_name_beside_a_makefile(tmp_path: Path) -> None:
     (tmp_path / "Makefile").write_text("all:\n")
     assert shim(tmp_path, "Makefile.new") == (
