@@ -11,6 +11,7 @@ from imgmake.errors import (
     ImgmakeError,
     InvalidReference,
     Refused,
+    RegistryError,
     UsageError,
     placed,
     raise_all,
@@ -153,15 +154,22 @@ class Judge:
         """
         nodes = self._published(names)
         self._claims(nodes)
-        publications, errors = [], list[ImgmakeError]()
+        publications, errors, silent = [], list[ImgmakeError](), list[ImgmakeError]()
         for node in nodes:
             try:
                 publications.append(self._ahead_of(node, early=True))
             except _MISTAKES as error:
                 errors.append(placed(error, node.rule.place))
-            except ImgmakeError:
-                continue  # an engine or a registry may answer by then, and a recipe make what is missing
+            except ImgmakeError as error:
+                # An engine or a registry may answer by then, and a recipe make what is missing, or log in.
+                silent += [error] if isinstance(error, RegistryError) and self._is_far(node) else []
         raise_all([*errors, *refusals(publications)])
+        for first in silent[:1]:
+            self._run.world.reporter.warning(f"{first}\n  it is asked again before anything is sent")
+
+    def _is_far(self, node: Node) -> bool:
+        """Whether something is made first, so that an error would be heard of late."""
+        return not self._run.settings.dry and any(map(self._pending, self._content_prerequisites(node)))
 
     def _claims(self, nodes: Iterable[Node]) -> None:
         rules = [node.rule for node in nodes]

@@ -286,6 +286,25 @@ def test_a_mistake_in_a_version_is_told_before_anything_is_built(repo: Repo) -> 
     assert repo.builder.requests == []
 
 
+def test_a_registry_that_refuses_is_told_of_before_anything_is_built(
+    repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A login that was missing was heard of after minutes of building; but a recipe may still log in."""
+
+    def refuses(reference: str) -> Remote | None:
+        raise RegistryError(f"{reference.rpartition(':')[0]}: 401", hint="log in with: docker login")
+
+    repo.pipefile(LATEST)
+    with monkeypatch.context() as patch:
+        patch.setattr(repo.registry, "resolve", refuses)
+        result = repo.run("push")
+    assert result.failed == ["push"]
+    warning = f"{HERE}: 401\n  log in with: docker login\n  it is asked again before anything is sent"
+    assert result.reporter.warnings == [warning]
+    repo.put("app.txt", "2")
+    assert repo.run("push").reporter.warnings == []
+
+
 # --- tags that move -------------------------------------------------------------------------------------------
 
 
