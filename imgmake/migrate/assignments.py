@@ -83,8 +83,10 @@ class VariableWriter:
             self._variable(each.name)
 
     def _target_specific(self, each: Assign, indent: int) -> None:
-        text = f"{each.target}: {each.name} {each.op} {each.value}"
-        self._later(each.line, text, "a variable of one target: put its value into the rule", indent)
+        """Its value goes into the rule itself; only what is exported has to be told."""
+        if each.export:
+            text = f"{each.target}: export {each.name} {each.op} {each.value}"
+            self._later(each.line, text, "exported for one target: give it to its commands", indent, file=each.file)
 
     def _variable(self, name: str) -> None:
         """Every definition of a variable, and before it those that it needs; once."""

@@ -15,6 +15,9 @@ _FROM = re.compile(r"^# (?P<origin>[a-z' -]+?)(?: under -e)?(?: \(from [`'](?P<f
 _VARIABLE = re.compile(r"^(?P<name>[^\s:#=]+) (?P<op>:?=|::=) ?(?P<value>.*)$", re.DOTALL)
 _RECIPE = re.compile(r"^#  (?:recipe|commands) to execute(?: \(from [`'](.*)', line (\d+)\))?")
 _STEM = re.compile(r"^#  Implicit/static pattern stem: [`'](.*)'$")
+_GIVEN = re.compile(
+    r"^(?:# |[^\t#].*?: ?)(?:(?:export|override|private) )*(?P<name>[A-Za-z_]\w*) (?P<op>[:?+]?=) ?(?P<value>.*)$"
+)
 _OWN = re.compile(r"^[^\t#].*?: ?(?:export |override )*([^\s:=?+]+) (?::|::|\?|\+)?= ")
 _SPECIFIC = re.compile(r"^# ([^\s:]+) (?::|\?|\+)?= ")
 
@@ -134,8 +137,16 @@ def _add(found: dict[str, Made], block: list[str]) -> None:
         frozenset(name for name in specific if re.fullmatch(r"\w+", name)),
         next((match[1] for line in block if (match := _STEM.match(line))), ""),
         int(rest.startswith(":")),
+        tuple(_given(block)),
     )
     found[name] = _both(found[name], made) if made.double and name in found else made
+
+
+def _given(block: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    """The variables that a target sets for itself; automatic ones are make's."""
+    for line in block:
+        if match := _GIVEN.match(line):
+            yield match["name"], match["op"], match["value"]
 
 
 def _both(one: Made, other: Made) -> Made:

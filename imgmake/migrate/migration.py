@@ -57,7 +57,7 @@ def migrate(
             recipes=recipes,
             database=database,
             stated=stated,
-            patterns=_patterns(statements),
+            patterns=_patterns(stated),
             files=here,
             doubted=doubted,
         )
@@ -67,10 +67,10 @@ def migrate(
         early |= values.hastened  # a Pipefile looks into these while it is loaded: once more, with them known then
 
 
-def _patterns(statements: Sequence[Statement]) -> tuple[str, ...]:
-    """The pattern rules at the top, which may make what nothing names."""
-    rules = [each for each in statements if isinstance(each, Rule) and each.recipe and not each.pattern]
-    return tuple(word for each in rules for word in each.targets.split() if "%" in word and len(word) > 1)
+def _patterns(stated: Stated) -> tuple[str, ...]:
+    """The pattern rules, which may make what nothing names."""
+    rules = [rule for rule, _ in stated.rules() if rule.recipe and not rule.pattern]
+    return tuple(name for rule in rules for name in stated.targets(rule) if "%" in name and len(name) > 1)
 
 
 def _shell(statements: Sequence[Statement], database: Database) -> tuple[str, str, bool]:

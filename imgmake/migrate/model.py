@@ -105,6 +105,7 @@ class Made:
     specific: frozenset[str] = frozenset()  # names of target-specific variables
     stem: str = ""  # what a pattern's % stands for
     double: int = 0  # how many double-colon rules make it; prerequisites and recipe are those of all
+    given: tuple[tuple[str, str, str], ...] = ()  # variables that it sets: name, operator, text
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,16 @@ class Needs:
         every = [each for each in self.stated.of(target) if each.rule.recipe]
         return any(self._open(each.around) for each in every)
 
+    def by_pattern(self, target: str) -> bool:
+        """Whether a target that has prerequisites of its own has its recipe from a pattern rule that was read."""
+        made = self.database.targets.get(target, Made(target, ()))
+        if made.phony or any(each.rule.recipe for each in self.stated.of(target)):
+            return False
+        if made.recipe and not made.stem:
+            return False
+        stems = [stem for pattern in self.patterns if (stem := stem_of(pattern, target))]
+        return made.stem in stems if made.stem else bool(stems) and not (self.values.make.folder / target).exists()
+
     def help(self, target: str, rule: Rule) -> str:
         """What stands behind ``##`` on the line of a rule."""
         comments = [rule.comment, *(each.rule.comment for each in self.stated.of(target))]

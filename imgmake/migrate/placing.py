@@ -5,7 +5,6 @@ make's database says what holds: today's, and for another branch the one of a Ma
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -18,24 +17,26 @@ from imgmake.migrate.python import Part, Parts, names_in, negated, quoted
 from imgmake.migrate.rules import Declared
 
 _SHORT = 90  # characters that the names of a loop may take on its line
+# make's own, for which nothing is made.
 QUIET = frozenset(
-    {
-        ".PHONY",
+    [
         ".DEFAULT_GOAL",
-        ".SUFFIXES",
         ".DELETE_ON_ERROR",
-        ".SILENT",
-        ".ONESHELL",
         ".EXPORT_ALL_VARIABLES",
-        ".INTERMEDIATE",
-        ".SECONDARY",
-        ".PRECIOUS",
-        ".SECONDEXPANSION",
         ".IGNORE",
+        ".INTERMEDIATE",
         ".LOW_RESOLUTION_TIME",
+        ".ONESHELL",
+        ".PHONY",
         ".POSIX",
-    }
+        ".PRECIOUS",
+        ".SECONDARY",
+        ".SECONDEXPANSION",
+        ".SILENT",
+        ".SUFFIXES",
+    ]
 )
+SPECIAL = QUIET | {".DEFAULT", ".NOTPARALLEL", ".NOTINTERMEDIATE", ".WAIT"}
 
 
 @dataclass
@@ -124,7 +125,7 @@ class RuleWriter(VariableWriter):
         if first == ".NOTPARALLEL":
             self._later(rule.line, f"{rule.targets}:", "run it as `imgmake -j1`: one target at a time", indent)
             return
-        if re.fullmatch(r"\.[A-Z_]{4,}", first):
+        if first in SPECIAL:
             text = f"{rule.targets}: {rule.prerequisites}"
             self._later(rule.line, text, f"{first} has no equal", indent)
             return
@@ -150,7 +151,9 @@ class RuleWriter(VariableWriter):
         if target in self.done:
             return False
         mention = self.rules.counting(target)
-        return mention is not None and mention.rule is rule and not self.rules.overridden(target)
+        if mention is None or mention.rule is not rule or self.rules.overridden(target):
+            return False
+        return bool(rule.recipe) or not self.rules.by_pattern(target)
 
     def _declare(self, target: str, rule: Rule, stem: str = "", spelt: Parts = ()) -> Declared:
         self.done.add(target)

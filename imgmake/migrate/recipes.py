@@ -262,7 +262,7 @@ class Recipes:
 
     def _guard(self, parts: Parts) -> None:
         """A name of the shell's own that imgmake would give a value to."""
-        text = "".join(part.text for part in parts if not part.name and part.value != OWN)
+        text = "".join(part.text for part in parts if not part.name and not part.leaves)
         declared = {self.values.variable(n) for n in self.values.definitions if self.values.known(n).exported}
         for name in _OWN.findall(text):
             assigned = re.search(

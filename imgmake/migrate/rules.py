@@ -11,7 +11,7 @@ from imgmake.migrate.arguments import image_arguments
 from imgmake.migrate.expand import Uncovered, mentioned
 from imgmake.migrate.model import Cond, Doubt, Left, Line, Made, Rule
 from imgmake.migrate.needs import Needs
-from imgmake.migrate.python import Part, Parts, TooLate, expression, identifier, names_in, quoted
+from imgmake.migrate.python import Part, Parts, TooLate, expression, identifier, names_in, quoted, today
 from imgmake.migrate.recipes import OWN, Mixed, Recipes, Step
 from imgmake.migrate.stated import lines
 
@@ -92,7 +92,7 @@ class Rules(Needs):
         if used := sorted(made.specific & self._mentioned_below(target)):
             raise Uncovered(f"{used[0]} is set for this target, and for what it needs")
         prerequisites = self.prerequisites(rule, made, target, stem)
-        scope = self._scope(target, made, stem, spelt)
+        scope = self._set_here(made, self._scope(target, made, stem, spelt))
         steps = self.recipes.steps(self._whole(target, rule, made).recipe, scope)
         after = self._names(made.order_only)
         kind = self.kind(target, made, steps)
@@ -101,16 +101,63 @@ class Rules(Needs):
         return self._plain(kind, target, rule, prerequisites, after, steps, spelt)
 
     def _mentioned_below(self, target: str) -> set[str]:
-        """Every variable that the recipes of a target, and of all that it needs, mention."""
-        found, names, todo = set[str](), set[str](), [target]
+        """Every variable that the recipes of all that a target needs mention and do not set themselves."""
+        found, names = set[str](), {target}
+        todo = list(self._directly(target, set()))
         while todo:
-            name = todo.pop()
+            name, set_ = todo.pop()
             if name not in names:
                 names.add(name)
                 made = self.database.targets.get(name, Made(name, ()))
-                found |= self._mentions(Rule(0, name, "", recipe=tuple(Line(0, text) for text in made.recipe)))
-                todo += [*made.prerequisites, *made.order_only]
+                own = set_ | {each for each, _, _ in made.given}
+                found |= self._mentions(Rule(0, name, "", recipe=tuple(lines(made)))) - own
+                todo += self._directly(name, own)
         return found
+
+    def _directly(self, target: str, set_: set[str]) -> Iterable[tuple[str, set[str]]]:
+        made = self.database.targets.get(target, Made(target, ()))
+        return [(name, set_) for name in (*made.prerequisites, *made.order_only)]
+
+    def _set_here(self, made: Made, scope: Mapping[str, Parts]) -> Mapping[str, Parts]:
+        """The scope with the variables that a target sets, and with those that are made of them."""
+        inner = dict(scope)
+        for name, op, text in made.given:
+            if op == "?=" and name in self.values.definitions:
+                continue
+            before = self.values.parts(f"$({name}) ", scope) if op == "+=" else []
+            inner[name] = self._unless_given(name, [*before, *self.values.parts(text, inner)])
+        if made.given:
+            mentions = self._mentions(Rule(0, made.name, "", recipe=tuple(lines(made))))
+            for name in sorted(mentions - set(inner)):
+                self._again(name, inner, set())
+        return inner
+
+    def _unless_given(self, name: str, parts: list[Part]) -> list[Part]:
+        """A value of one target's; what stands on the command line is stronger, where others can be given it there."""
+        elsewhere = any(
+            name in mentioned(text)
+            for made in self.database.targets.values()
+            if name not in made.specific
+            for text in made.recipe
+        )
+        if not elsewhere or name in self.values.definitions or not name.isidentifier():
+            return parts
+        known = self.values.parts(f"$({name})")
+        source = f"{expression(known)} or {expression(parts)}"
+        return [Part(name=source, value=today(parts))]
+
+    def _again(self, name: str, inner: dict[str, Parts], busy: set[str]) -> bool:
+        """Whether a variable is made of what the scope sets: its value there goes into the scope, too."""
+        found = self.values.definitions.get(name, [])
+        if name in inner or name in busy or not found or any(each.op not in ("=", "?=") for each, _ in found):
+            return name in inner
+        needed = {used for each, _ in found for used in mentioned(each.value)}
+        if not any([self._again(used, inner, busy | {name}) for used in sorted(needed)]):
+            return False
+        if len(found) > 1 or found[0][1]:
+            raise Uncovered(f"{name} is made of what is set for this target, in several ways")
+        inner[name] = self.values.parts(found[0][0].value, inner)
+        return True
 
     def _mentions(self, rule: Rule) -> set[str]:
         def texts(recipe: Iterable[object]) -> Iterable[str]:
@@ -155,7 +202,12 @@ class Rules(Needs):
         return made.phony or bool(made.prerequisites and not made.recipe) or "docker" in text
 
     def _is_file(self, target: str, made: Made) -> bool:
-        return not made.phony and bool(made.recipe) and ("." in target or "/" in target or self._writes(target, made))
+        if made.phony or not made.recipe:
+            return False
+        text = "\n".join(made.recipe)
+        named = bool(re.search(rf"\$@|\$[({{]@|(?<![\w./-]){re.escape(target)}(?![\w/-])", text))
+        looks = bool(re.search(r"[\w-]\.\w+$", target)) or (named and ("." in target or "/" in target))
+        return looks or self._writes(target, made)
 
     def _writes(self, target: str, made: Made) -> bool:
         """Whether a recipe makes a file of its target's name, as far as its text tells."""

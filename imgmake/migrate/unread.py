@@ -14,7 +14,7 @@ from pathlib import Path
 from imgmake.migrate import layout
 from imgmake.migrate.expand import calls
 from imgmake.migrate.model import Cond, Line, Made, Other, Rule, Statement
-from imgmake.migrate.placing import QUIET, RuleWriter
+from imgmake.migrate.placing import SPECIAL, RuleWriter
 from imgmake.migrate.stated import lines
 
 
@@ -44,9 +44,9 @@ class UnreadWriter(RuleWriter):
             for name, made in self.rules.database.targets.items()
             if made.target_file
             and name not in self.done
-            and name not in QUIET
+            and name not in SPECIAL
             and "%" not in name
-            and not re.match(r"\.[A-Z_]{4,}$|\.\w+(\.\w+)?$", name)
+            and not re.match(r"\.\w+\.\w+$", name)
             and (made.file or made.phony)
         ]
         return sorted(found, key=lambda made: (made.file != self.values.make.makefile, made.file, made.line))
