@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -56,13 +58,28 @@ class Planner(contextlib.ExitStack):
 
     def _session(self, options: Options) -> Session:
         hears = Silent()
-        pipeline = load(options)
+        with quietly():
+            pipeline = load(options)
         state = self.enter_context(
             contextlib.closing(open_state(pipeline.root / FOLDER, read_only=True, say=hears.warning))
         )
         engines = Engines(options.environ, None)
         around = world(options, pipeline.root, state, hears, engines, options.environ, self)
         return join(options, pipeline, replace(around, engine=NoImages, builder=_builder, registry=NoTags))
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Without what the commands say that a Pipefile runs when it is loaded: it was said once, when make ran them."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _builder(forced: str | None) -> Builder:  # noqa: ARG001 (what the line is compared with is the same for each)

@@ -6,25 +6,22 @@ it is "better" for a reason that is told, or it is "different", with both texts.
 
 from __future__ import annotations
 
+import functools
 import re
-import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from imgmake.errors import ImgmakeError
-from imgmake.migrate import contained, docker
-from imgmake.migrate.expand import Uncovered, mentioned
+from imgmake.migrate import contained
+from imgmake.migrate.dryrun import Command, commands, filled, key, unwrapped
+from imgmake.migrate.expand import mentioned
 from imgmake.migrate.migration import Migration
-from imgmake.migrate.model import Compared
-from imgmake.migrate.python import Part
+from imgmake.migrate.model import Assign, Compared, Cond, Rule
 from imgmake.migrate.scratch import Make
 
 # Of each line: its target, that one's kind, the text.
 Planned = Callable[[str, Mapping[str, str]], Sequence[tuple[str, str, str]]]
 
-_ASSIGNED = re.compile(r"[A-Za-z_]\w*=")
-_TIMES = re.compile(r"\b\d{8}-\d{6}\b|\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|\b1[6-9]\d{8}\b|\b2\d{9}\b")
-_DIRTY = re.compile(r"@time-[0-9a-f]{7,40}(-dirty)?")  # imgmake says when the tree is not the commit's
 _COMMIT = "0123abc"
 _FIXED = {
     "BUILD_ID": "20010203-040506-0123abc",
@@ -41,20 +38,9 @@ _FIXED = {
 _OVERRIDDEN = "imgmake-check"
 _BOTH = "fails in both"
 _GUARD = re.compile(r"[^\s:]+:\d+: \*\*\* (.*?)\.?  Stop\.$", re.DOTALL)
+_SHORT = 80
 _MOST = 12  # targets that are compared anew for each variable
 _TOOLS = ((contained.HADOLINT,), (contained.STRUCTURE_TEST,))
-_OURS = frozenset({"label", "provenance", "progress", "iidfile", "load", "rm", "force-rm", "quiet"})
-
-
-@dataclass(frozen=True)
-class Command:
-    """One command of a dry run, as it is compared."""
-
-    text: str
-    key: tuple[str, ...]
-    loose: tuple[tuple[str, ...], ...] = ()  # without what stands for a prefix or a flag of make's
-    target: str = ""
-    kind: str = ""
 
 
 @dataclass
@@ -137,7 +123,28 @@ class Checker:
             return Compared(target, "different", (f"imgmake: {error.message}",), tuple(filter(None, out)))
         if code:
             return _stopped(target, complaint, out, ours)
-        return self._compare(target, self._theirs(out), ours)
+        found = self._compare(target, self._theirs(out), ours)
+        return self._remade(found, {**theirs, **overrides}, ours) if found.verdict == "different" else found
+
+    def _remade(self, found: Compared, overrides: Mapping[str, str], ours: Sequence[Command]) -> Compared:
+        """A target that differs compared with all that make would run, were nothing there yet."""
+        if there := self._there(found.target, {each.target for each in ours}):
+            code, out, _ = self.make.dry_run(found.target, overrides, phony=sorted(there))
+            anew = self._compare(found.target, self._theirs(out), ours)
+            if not code and anew.verdict != "different":
+                return replace(anew, verdict="better", why=(*anew.why, *there.values()))
+        return found
+
+    def _there(self, target: str, made_here: Collection[str]) -> dict[str, str]:
+        """What make takes for made, since a file or folder has its name, and imgmake makes; with what to say."""
+        found = {}
+        for name in self.closure(target) & {*made_here}:
+            made, path = self.migration.database.targets.get(name), self.make.folder / name
+            if made is not None and made.target_file and not made.phony and path.exists():
+                folder = f"make takes the folder {name} for it, and never runs it"
+                again = f"{name} is there: imgmake makes it once more, since it has no record of it"
+                found[name] = folder if path.is_dir() else again
+        return found
 
     def _metadata(self) -> tuple[dict[str, str], dict[str, str]]:
         """What make and imgmake are both given for the build's time and commit, which differ from run to run.
@@ -168,11 +175,11 @@ class Checker:
     def _ours(self, planned: Sequence[tuple[str, str, str]]) -> list[Command]:
         found = []
         for target, kind, line in planned:
-            for text in _commands(line):
+            texts, given = commands(line)
+            for text in texts:
                 settled = self._settled(text)
-                found.append(
-                    Command(text, self._key(settled), tuple(map(self._key, _unwrapped(settled))), target, kind)
-                )
+                loose = tuple(map(self._key, unwrapped(settled)))
+                found.append(Command(text, self._key(settled), loose, target, kind, given))
         return found
 
     def _settled(self, text: str) -> str:
@@ -182,14 +189,7 @@ class Checker:
         return re.sub(r"\$\{(HOME|USER|PATH|LOGNAME|TMPDIR)\}", lambda match: self.environ.get(match[1], ""), text)
 
     def _key(self, text: str) -> tuple[str, ...]:
-        text = text.replace(str(self.make.folder), "$PWD").replace("\\\n", " ")
-        text = re.sub(r"\$\(pwd\)|`pwd`|\$\{PWD\}", "$PWD", text)
-        text = _DIRTY.sub("@time-@commit", _TIMES.sub("@time", text))
-        try:
-            words = shlex.split(text)
-        except ValueError:
-            return (text,)
-        return contained.key(text) or _docker_key(text, words) or tuple(words)
+        return key(text, str(self.make.folder))
 
     # --- comparing ------------------------------------------------------------------------------------------
 
@@ -202,16 +202,20 @@ class Checker:
             if not found:
                 reason = _lacking(command, ours)
                 if not reason:
-                    return Compared(target, "different", ("make runs what imgmake does not",), *texts)
+                    return Compared(
+                        target, "different", (f"make runs what imgmake does not: {_short(command)}",), *texts
+                    )
                 why.append(reason)
                 continue
-            at, each, told = next((one for one in found if one[1].target == target), found[0])
+            last = met[-1] if met else -1
+            at, each, told = next((one for one in found if one[0] > last), found[0])
             why += [*_better(each), *told]
             met.append(at)
             rest.remove((at, each))
         reasons = [self._extra(extra, target) for _, extra in rest]
         if None in reasons:
-            return Compared(target, "different", ("imgmake runs what make does not",), *texts)
+            extra = rest[reasons.index(None)][1]
+            return Compared(target, "different", (f"imgmake runs what make does not: {_short(extra)}",), *texts)
         if not _in_order([(at, ours[at].target) for at in met]):
             return Compared(target, "different", ("the commands of a target come in another order",), *texts)
         if met != sorted(met):
@@ -221,7 +225,7 @@ class Checker:
 
     def _equal(self, theirs: Command, ours: Command, every: Sequence[Command]) -> list[str] | None:
         """Why two commands are equal, as far as that has to be told; None when they are not."""
-        if theirs.key == ours.key or theirs.key in ours.loose:
+        if {theirs.key, self._exporting(theirs, ours)} & {ours.key, *ours.loose}:
             outside = theirs.key[:1] in _TOOLS and "docker" in theirs.text and "docker" not in ours.text
             return [f"{theirs.key[0]} runs without a container"] if outside else []
         if theirs.key[:1] == ("docker run",) == ours.key[:1]:
@@ -232,6 +236,16 @@ class Checker:
         more = set(ours.key) - set(theirs.key) - tagged
         less = set(theirs.key) - set(ours.key)
         return self._arguments(theirs, {*more}, {*less})
+
+    def _exporting(self, theirs: Command, ours: Command) -> tuple[str, ...]:
+        """The key of a command of make's whose shell has by `export` what the one of ours is given."""
+        given = {name: value for name, value in ours.given.items() if name in self._exported or "" in self._exported}
+        return self._key(filled(theirs.text, given)) if given else theirs.key
+
+    @functools.cached_property
+    def _exported(self) -> frozenset[str]:
+        """The names that the Makefile exports; an empty one when it exports all."""
+        return frozenset(_exports(self.migration.statements))
 
     def _arguments(self, theirs: Command, more: set[str], less: set[str]) -> list[str] | None:
         """Two builds that differ in build arguments alone: imgmake passes those that the Dockerfile declares."""
@@ -275,6 +289,21 @@ class Checker:
         return found
 
 
+def _short(command: Command) -> str:
+    text = " ".join(command.text.replace("\\\n", " ").split())
+    return text if len(text) <= _SHORT else f"{text[: _SHORT - 1]}…"
+
+
+def _exports(statements: Sequence[object]) -> Iterator[str]:
+    for each in statements:
+        if isinstance(each, Cond):
+            yield from _exports((*each.then, *each.otherwise))
+        elif isinstance(each, Assign) and each.export and not each.target:
+            yield from each.name.split() or [""]
+        elif isinstance(each, Rule) and each.targets.strip() == ".EXPORT_ALL_VARIABLES":
+            yield ""
+
+
 def _stopped(target: str, complaint: str, out: Sequence[str], ours: Sequence[Command]) -> Compared:
     """A target that make does not get through: by a guard of the Makefile's, which the Pipefile has to have as well."""
     texts = tuple(each.text for each in ours)
@@ -293,37 +322,6 @@ def _in_order(met: Sequence[tuple[int, str]]) -> bool:
     for at, target in met:
         by_target.setdefault(target, []).append(at)
     return all(found == sorted(found) for found in by_target.values())
-
-
-def _commands(line: str) -> list[str]:
-    """A line of imgmake's dry run as the shell lines that it comes to, values put in for names."""
-    try:
-        words = shlex.split(line)
-    except ValueError:
-        return [line]
-    given: dict[str, str] = {}
-    while words and _ASSIGNED.match(words[0]):
-        name, _, value = words.pop(0).partition("=")
-        given[name] = value.replace("\n", " ")  # as make joins them
-    if len(words) < 3 or words[1] != "-ec":
-        plain = line if not given or "DOCKER_BUILDKIT" not in given else line.partition(" ")[2]
-        return re.split(r"(?<!\\)\n", plain)
-    text = words[2]
-    for name, value in given.items():
-        text = re.sub(rf"\$\{{{name}\}}|\${name}\b", lambda _, value=value: value, text)  # type: ignore[misc]
-    return [each for each in re.split(r"(?<!\\)\n", text) if each.strip()]
-
-
-def _unwrapped(text: str) -> list[str]:
-    """A text of ours without what stands for make's ``-`` prefix, its .SHELLFLAGS, or that its shell has no ``-e``."""
-    found = [text]
-    while match := re.match(r"set [^;\n]*; ", found[-1]):
-        found.append(found[-1][match.end() :])
-    for each in list(found):
-        if each.endswith(" || true"):
-            bare = each.removesuffix(" || true")
-            found.append(bare[2:-2] if bare.startswith("( ") and bare.endswith(" )") else bare)
-    return found[1:]
 
 
 def _better(ours: Command) -> list[str]:
@@ -350,36 +348,3 @@ def _lacking(command: Command, ours: Sequence[Command]) -> str:
 
 def _tags(command: Command, build: Command) -> bool:
     return build.key[:1] == ("docker build",) and f"tag={command.key[-1]}" in build.key
-
-
-def _docker_key(text: str, words: Sequence[str]) -> tuple[str, ...] | None:
-    """A docker command by its parsed arguments, in one order; None for any other."""
-    if not words or words[0] != "docker":
-        return None
-    try:
-        found = docker.docker(docker.words([Part(text)]))
-    except Uncovered:
-        return None
-    if found is None:
-        return None
-    verb = "build" if found.verb == "buildx build" else found.verb
-    flags = sorted(_flag(verb, name, docker.text_of(value)) for name, value in found.flags if not _ignored(verb, name))
-    rest = [docker.text_of(word) for word in found.rest]
-    if verb == "build" and rest:
-        usual = f"file={rest[-1].rstrip('/')}/Dockerfile".replace("file=./", "file=")
-        flags = [flag for flag in flags if flag != usual]
-    return (f"docker {verb}", *dict.fromkeys(filter(None, flags)), "--", *(word.rstrip("/") or word for word in rest))
-
-
-def _ignored(verb: str, name: str) -> bool:
-    return verb == "build" and name in _OURS
-
-
-def _flag(verb: str, name: str, value: str) -> str:
-    if verb == "run" and name in ("interactive", "tty"):
-        return "tty"
-    if verb == "run" and name == "env" and value == "HOME=/tmp":
-        return ""
-    if verb == "build" and name == "file":
-        return f"file={value.removeprefix('./')}"
-    return f"{name}={value.rstrip('/')}" if verb == "run" and name in ("volume", "workdir") else f"{name}={value}"

@@ -5,12 +5,13 @@ make runs ``$(shell …)`` when it reads a Makefile, and remakes included files 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -171,21 +172,36 @@ class Make:
 
     def _unread(self) -> tuple[int, str]:
         """make's complaint when it reads the Makefile and makes nothing."""
-        ask = self.folder / ASK
-        ask.write_text(".PHONY: imgmake-ask\nimgmake-ask: ;@:\n")
-        try:
-            code, _, complaint = self._run(["-n", "-f", self.makefile, "-f", ask.name, "imgmake-ask"])
-        finally:
-            ask.unlink()
+        with self._after([".PHONY: imgmake-ask", "imgmake-ask: ;@:"]) as also:
+            code, _, complaint = self._run(["-n", "-f", self.makefile, *also, "imgmake-ask"])
         return code, complaint
 
-    def dry_run(self, target: str, overrides: Mapping[str, str] = {}) -> tuple[int, list[str], str]:
-        """What ``make -n TARGET`` prints, and its complaint. Recursive makes are shown and not entered."""
+    def dry_run(
+        self, target: str, overrides: Mapping[str, str] = {}, *, phony: Sequence[str] = ()
+    ) -> tuple[int, list[str], str]:
+        """What ``make -n TARGET`` prints, and its complaint. Recursive makes are shown and not entered.
+
+        phony: targets that are taken for no files.
+        """
         words = [*(f"{name}={value}" for name, value in overrides.items()), "--", target]
-        if tuple(words) not in self._runs:
-            code, out, err = self._run(["-n", "-f", self.makefile, "MAKE=: make", *words])
-            self._runs[tuple(words)] = code, out.split("\n"), _last(err) if code else ""
-        return self._runs[tuple(words)]
+        known = (*phony, *words)
+        if known not in self._runs:
+            with self._after([f".PHONY: {' '.join(phony)}"] if phony else []) as also:
+                code, out, err = self._run(["-n", "-f", self.makefile, *also, "MAKE=: make", *words])
+            self._runs[known] = code, out.split("\n"), _last(err) if code else ""
+        return self._runs[known]
+
+    @contextlib.contextmanager
+    def _after(self, lines: Sequence[str]) -> Iterator[list[str]]:
+        """What has make read some lines after the Makefile."""
+        more = self.folder / ASK
+        if lines:
+            more.write_text("\n".join([*lines, ""]))
+        try:
+            yield ["-f", more.name] if lines else []
+        finally:
+            if lines:
+                more.unlink()
 
     def ahead(self, targets: Sequence[str], overrides: Mapping[str, str]) -> None:
         """Ask for many dry runs at once: several at a time; from one that tells them apart where each takes long."""
@@ -241,14 +257,10 @@ class Make:
         return found
 
     def _once(self, expressions: Sequence[str], overrides: Mapping[str, str]) -> list[str]:
-        ask = self.folder / ASK
         lines = [f"$(info {MARK}{each}{MARK})" for each in expressions]
-        ask.write_text("\n".join([*lines, ".PHONY: imgmake-ask", "imgmake-ask: ;@:", ""]))
         given = [f"{name}={value}" for name, value in overrides.items()]
-        try:
-            _, out, _ = self._run(["-n", "-f", self.makefile, "-f", ask.name, *given, "imgmake-ask"])
-        finally:
-            ask.unlink()
+        with self._after([*lines, ".PHONY: imgmake-ask", "imgmake-ask: ;@:"]) as also:
+            _, out, _ = self._run(["-n", "-f", self.makefile, *also, *given, "imgmake-ask"])
         found = re.findall(f"{MARK}(.*?){MARK}", out, re.DOTALL)[-len(expressions) :]
         return found if len(found) == len(expressions) else [""] * len(expressions)
 

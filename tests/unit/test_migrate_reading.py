@@ -12,7 +12,7 @@ from imgmake.app import proving
 from imgmake.app.migrating import Migrated, migrate_makefile
 from imgmake.app.options import Options
 from imgmake.errors import PipefileError, Place
-from imgmake.migrate import check, mending, together
+from imgmake.migrate import check, dryrun, mending, together
 from imgmake.migrate.migration import Migration, migrate
 from imgmake.migrate.model import Database, Doubt, Made
 from imgmake.migrate.report import report
@@ -163,7 +163,7 @@ def test_a_declaration_that_is_wrong_becomes_text_and_then_fails(
 
     monkeypatch.setattr(proving, "_tried", tried)
     found = migrated(tmp_path, "a:\n\techo a\nb:\n\techo b\n")
-    assert asked == [{}, {}, {"a": "make runs what imgmake does not"}]
+    assert asked == [{}, {}, {"a": "make runs what imgmake does not: echo a"}]
     assert [(each.target, each.verdict, each.said) for each in found.compared] == [
         ("a", "different", True),
         ("b", "same", False),
@@ -209,7 +209,7 @@ def test_a_variable_that_does_not_load_is_what_it_is_today(tmp_path: Path) -> No
     ],
 )
 def test_a_guard_that_make_stops_at_is_one_here_as_well(ours: list[str], verdict: str) -> None:
-    commands = [check.Command(each, (each,)) for each in ours]
+    commands = [dryrun.Command(each, (each,)) for each in ours]
     found = check._stopped("a", "Makefile:3: *** give X.  Stop.", ["echo before"], commands)
     assert found.verdict == verdict
     assert ("give X" in found.why[0], bool(found.make)) == (True, verdict == "different")
@@ -218,3 +218,41 @@ def test_a_guard_that_make_stops_at_is_one_here_as_well(ours: list[str], verdict
 def test_what_has_no_rule_is_no_guard() -> None:
     found = check._stopped("a", "make: *** No rule to make target 'x', needed by 'a'.  Stop.", [], [])
     assert found.verdict == "same"
+
+
+# --- what is the same ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("echo 'a'  b", 'echo "a" b', True),
+        ("awk '{print $1}'", 'awk "{print $1}"', False),  # a shell looks at the one dollar, and not at the other
+        ("""echo "it's $X" 'y'""", """echo "it's $X" y""", True),
+        ("docker build -t a:1 .", "docker build --tag=a:1 --file Dockerfile .", True),
+        ("docker run --rm a:1", "docker run --rm a:2", False),
+    ],
+)
+def test_commands_are_compared_by_what_a_shell_and_docker_see(one: str, other: str, same: bool) -> None:
+    assert (dryrun.key(one, "/nowhere") == dryrun.key(other, "/nowhere")) is same
+
+
+def test_a_folder_of_a_target_s_name_is_no_target(tmp_path: Path) -> None:
+    (tmp_path / "api").mkdir()
+    (tmp_path / "api" / "Dockerfile").write_text("FROM scratch\n")
+    for name in ("a.txt", "gen.txt"):
+        (tmp_path / name).write_text("x")
+    found = migrated(tmp_path, "api: gen.txt\n\tdocker build -t api api\ngen.txt: a.txt\n\tcp $< $@\n")
+    assert verdicts(found) == {"api": "better", "gen.txt": "better"}
+    assert "make takes the folder api for it, and never runs it" in found.compared[0].why
+    assert "gen.txt is there: imgmake makes it once more, since it has no record of it" in found.compared[1].why
+
+
+def test_the_same_command_of_several_targets_is_met_in_its_order(tmp_path: Path) -> None:
+    found = migrated(tmp_path, "all: first\n\techo x\n\techo all\nfirst:\n\techo x\n\techo first\n")
+    assert verdicts(found) == {"all": "same", "first": "same"}
+
+
+def test_what_make_exports_is_what_a_shell_is_given(tmp_path: Path) -> None:
+    exported = 'export A ?= 1\nall:\n\techo "$$A" "$(A)"\n'
+    assert verdicts(migrated(tmp_path, exported)) == {"all": "same"}

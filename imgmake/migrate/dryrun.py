@@ -1,0 +1,117 @@
+"""The commands of a dry run as they are compared: shell lines by their words, docker's by parsed arguments. Pure."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from imgmake.migrate import contained, docker
+from imgmake.migrate.expand import Uncovered
+from imgmake.migrate.python import Part
+
+_ASSIGNED = re.compile(r"[A-Za-z_]\w*=")
+_TIMES = re.compile(r"\b\d{8}-\d{6}\b|\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|\b1[6-9]\d{8}\b|\b2\d{9}\b")
+_DIRTY = re.compile(r"@time-[0-9a-f]{7,40}(-dirty)?")  # imgmake says when the tree is not the commit's
+_QUOTED = re.compile(r"\"(?:[^\"\\]|\\.)*\"|\\.|('[^']*')", re.DOTALL)
+_DOLLAR, _TICK = "\ue000", "\ue001"
+_OURS = frozenset({"label", "provenance", "progress", "iidfile", "load", "rm", "force-rm", "quiet"})
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command of a dry run, as it is compared."""
+
+    text: str
+    key: tuple[str, ...]
+    loose: tuple[tuple[str, ...], ...] = ()  # without what stands for a prefix or a flag of make's
+    target: str = ""
+    kind: str = ""
+    given: Mapping[str, str] = field(default_factory=dict)  # variables that its shell is given
+
+
+def commands(line: str) -> tuple[list[str], dict[str, str]]:
+    """A line of imgmake's dry run as the shell lines that it comes to, values put in for names; and these values."""
+    try:
+        words = shlex.split(line)
+    except ValueError:
+        return [line], {}
+    given: dict[str, str] = {}
+    while words and _ASSIGNED.match(words[0]):
+        name, _, value = words.pop(0).partition("=")
+        given[name] = value.replace("\n", " ")  # as make joins them
+    if len(words) < 3 or words[1] != "-ec":
+        plain = line if not given or "DOCKER_BUILDKIT" not in given else line.partition(" ")[2]
+        return re.split(r"(?<!\\)\n", plain), {}
+    return [each for each in re.split(r"(?<!\\)\n", filled(words[2], given)) if each.strip()], given
+
+
+def filled(text: str, given: Mapping[str, str]) -> str:
+    """A shell text with values for the names of variables."""
+    for name, value in given.items():
+        text = re.sub(rf"\$\{{{name}\}}|\${name}\b", lambda _, value=value: value, text)  # type: ignore[misc]
+    return text
+
+
+def unwrapped(text: str) -> list[str]:
+    """A text of ours without what stands for make's ``-`` prefix, its .SHELLFLAGS, or that its shell has no ``-e``."""
+    found = [text]
+    while match := re.match(r"set [^;\n]*; ", found[-1]):
+        found.append(found[-1][match.end() :])
+    for each in list(found):
+        if each.endswith(" || true"):
+            bare = each.removesuffix(" || true")
+            found.append(bare[2:-2] if bare.startswith("( ") and bare.endswith(" )") else bare)
+    return found[1:]
+
+
+def key(text: str, folder: str) -> tuple[str, ...]:
+    """What two equal commands have in common; `folder` is where they run."""
+    text = text.replace(folder, "$PWD").replace("\\\n", " ")
+    text = re.sub(r"\$\(pwd\)|`pwd`|\$\{PWD\}", "$PWD", text)
+    text = _DIRTY.sub("@time-@commit", _TIMES.sub("@time", text))
+    text = _QUOTED.sub(_literal, text)
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        return (text,)
+    return contained.key(text) or _docker_key(text, words) or tuple(words)
+
+
+def _literal(match: re.Match[str]) -> str:
+    """A dollar that a shell leaves alone is another than the one that it looks at."""
+    return match[0] if match[1] is None else match[0].replace("$", _DOLLAR).replace("`", _TICK)
+
+
+def _docker_key(text: str, words: Sequence[str]) -> tuple[str, ...] | None:
+    """A docker command by its parsed arguments, in one order; None for any other."""
+    if not words or words[0] != "docker":
+        return None
+    try:
+        found = docker.docker(docker.words([Part(text)]))
+    except Uncovered:
+        return None
+    if found is None:
+        return None
+    verb = "build" if found.verb == "buildx build" else found.verb
+    flags = sorted(_flag(verb, name, docker.text_of(value)) for name, value in found.flags if not _ignored(verb, name))
+    rest = [docker.text_of(word) for word in found.rest]
+    if verb == "build" and rest:
+        usual = f"file={rest[-1].rstrip('/')}/Dockerfile".replace("file=./", "file=")
+        flags = [flag for flag in flags if flag != usual]
+    return (f"docker {verb}", *dict.fromkeys(filter(None, flags)), "--", *(word.rstrip("/") or word for word in rest))
+
+
+def _ignored(verb: str, name: str) -> bool:
+    return verb == "build" and name in _OURS
+
+
+def _flag(verb: str, name: str, value: str) -> str:
+    if verb == "run" and name in ("interactive", "tty"):
+        return "tty"
+    if verb == "run" and name == "env" and value == "HOME=/tmp":
+        return ""
+    if verb == "build" and name == "file":
+        return f"file={value.removeprefix('./')}"
+    return f"{name}={value.rstrip('/')}" if verb == "run" and name in ("volume", "workdir") else f"{name}={value}"
