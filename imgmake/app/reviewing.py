@@ -7,6 +7,7 @@ from pathlib import Path
 
 from imgmake import inference
 from imgmake.app.options import Options
+from imgmake.app.planning import quietly
 from imgmake.app.wiring import Looks, load
 from imgmake.errors import ImgmakeError
 from imgmake.migrate.migration import Migration
@@ -23,7 +24,8 @@ def reviewed(options: Options, scratch: Path, migration: Migration) -> Migration
 def written(options: Options, folder: Path) -> Written:
     """The Pipefile of a folder with its graph; empty when it cannot be loaded, which the comparison tells."""
     try:
-        pipeline = load(replace(options, directory=folder, file=None, overrides={}, goals=()))
+        with quietly():
+            pipeline = load(replace(options, directory=folder, file=None, overrides={}, goals=()))
         resolved = inference.resolve(pipeline, Looks(LocalSources(pipeline.root, NoCache())))
     except ImgmakeError:
         return Written()
