@@ -15,6 +15,7 @@ from imgmake.migrate.rules import Rules
 from imgmake.migrate.scratch import Make
 from imgmake.migrate.stated import Stated
 from imgmake.migrate.values import Values
+from imgmake.migrate.waiting import first
 from imgmake.migrate.writer import Writer
 
 _NOTHING: Mapping[str, Doubt] = MappingProxyType({})
@@ -60,6 +61,7 @@ def migrate(
             patterns=_patterns(stated),
             files=here,
             doubted=doubted,
+            first={} if literal else first(own, database, values, make.folder),
         )
         pipefile = Writer(statements, database, values, rules, recipes).write()
         if values.hastened <= early:

@@ -41,6 +41,7 @@ class Rules(Needs):
     recipes: Recipes
     files: frozenset[str] = frozenset()  # that the folder holds
     doubted: Mapping[str, Doubt] = field(default_factory=dict)  # by target
+    first: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # what comes first by the order of a list
     left: list[Left] = field(default_factory=list)
     notes: list[Left] = field(default_factory=list)
 
@@ -98,7 +99,17 @@ class Rules(Needs):
         kind = self.kind(target, made, steps)
         if kind == "image":
             return self._image(target, rule, prerequisites, after, steps)
+        if kind == "phony" and any(step.what == "sh" for step in steps):
+            prerequisites += self._first(target, rule, prerequisites)
         return self._plain(kind, target, rule, prerequisites, after, steps, spelt)
+
+    def _first(self, target: str, rule: Rule, prerequisites: Sequence[str]) -> list[str]:
+        """What make comes to first by the order of a list alone."""
+        names = [name for name in self.first.get(target, ()) if quoted(name) not in prerequisites]
+        if names:
+            why = f"make comes to {' and '.join(names)} first, by the order of a list: the Pipefile says so"
+            self.notes.append(Left(rule.line, "", why, file=rule.file))
+        return self._names(names)
 
     def _mentioned_below(self, target: str) -> set[str]:
         """Every variable that the recipes of all that a target needs mention and do not set themselves."""

@@ -76,7 +76,7 @@ app.jar: #! its recipe reads the folder that it mounts
 	docker run --rm -v "$(CURDIR)":/src -w /src builder pack
 bin/tool: $(wildcard none/*.go)
 	go build -o $@ ./cmd
-cleaned: clean out/tool #! cleaned, deploy and ship make no file, and are not .PHONY
+cleaned: clean out/tool #! cleaned, deploy and ship make no file #! cleaned counts on clean coming before out/tool
 out/tool:
 	go build -o $@ ./cmd
 clean:
@@ -109,7 +109,7 @@ ORDER = """
 IMG := acme/app
 .PHONY: all release build-base build test push pushed ship tag lint again promote digest both loop inside
 all: build-base build test #! all counts on build-base coming before build, #! all counts on build coming before test,
-release: test ship
+release: test ship #! release counts on test coming before ship
 build-base: #! build-base, build and loop are built on every call: an image is no file
 	docker build -t acme/base:1 base
 build: #! build takes the image of build-base, and does not need build-base
@@ -143,6 +143,15 @@ digest:
 	docker push acme/app:prod
 loop:
 	for i in a b; do docker build -t $$i $$i || exit 1; done
+"""
+
+CLEAN = """
+.PHONY: all clean build again
+all: clean build again #! all counts on clean coming before build
+clean: ; rm -rf out
+build: ; touch out/x
+again: clean
+	touch out/y
 """
 
 SERIAL = """
@@ -306,6 +315,7 @@ MAKEFILES = {
     "phony": PHONY,
     "phony by a variable": USED_PHONY,
     "order": ORDER,
+    "clean first": CLEAN,
     "one after the other": SERIAL,
     "images": IMAGES,
     "recipes": RECIPES,
@@ -383,6 +393,22 @@ def test_what_is_said_of_a_pipefile_is_true_of_it(
     assert said["push pushes without needing build"].startswith(push)
 
 
+def test_the_order_of_a_list_is_told_where_the_later_is_wrong_without_the_earlier(tmp_path: Path) -> None:
+    release = ".PHONY: release other deploy\nrelease: build test push deploy\nother: deploy\ndeploy:\n\techo deploy\n"
+    (tmp_path / "Makefile").write_text(release + SHOP)
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    found = migrate_makefile(Options(directory=tmp_path, environ=ENVIRON), write=False)
+    text = found.migration.pipefile.text
+    assert 'phony("push", "build", "test", sh("docker push acme/shop:1"))' in text
+    assert 'phony("deploy", sh(' in text
+    assert 'phony("test", run(build_, "/bin/test"))' in text or 'phony("test", run(build, "/bin/test"))' in text
+    assert [each.why for each in found.migration.pipefile.notes if "by the order of a list" in each.why]
+    assert {each.target: each.verdict for each in found.compared}["release"] == "better"
+    said = instead(found.migration.findings)
+    assert said["release counts on test coming before push"] == "push needs test, whatever the order"
+    assert said["push pushes without needing build"] == "push needs build in the Pipefile"
+
+
 def test_a_publication_is_compared_with_the_push_that_it_stands_for(tmp_path: Path) -> None:
     for name, text in {"Makefile": SHOP, "Dockerfile": "FROM scratch\n", "Pipefile.py": PUBLISHED}.items():
         (tmp_path / name).write_text(text)
@@ -399,7 +425,7 @@ def test_the_one_that_was_just_written_is_meant(tmp_path: Path) -> None:
     (tmp_path / "Makefile").write_text(SHOP)
     (tmp_path / "Dockerfile").write_text("FROM scratch\n")
     said = instead(migrate_makefile(Options(directory=tmp_path, environ=ENVIRON)).migration.findings)
-    assert said["test takes the image of build"] == "test needs build, since the Pipefile names its image there"
+    assert said["test takes the image of build"] == "test needs build in the Pipefile"
 
 
 # --- a shell's text -------------------------------------------------------------------------------------------

@@ -69,16 +69,38 @@ def by_position(seen: Seen) -> Iterator[Finding]:
         for at, later in enumerate(own):
             before = own[:at] if ".WAIT" not in own[:at] else ()
             for earlier in before:
-                if image := _between(seen, earlier, later, made):
+                if image := between(seen, earlier, later, made):
                     yield Finding(
                         target.line,
                         f"{target.name} counts on {earlier} coming before {later}, which takes the image of {image}",
                         "make -j starts both at once: what is tested, tagged or pushed is the image before",
                         _order_now(seen, target.name, earlier, later, image),
                     )
+                elif why := _before_it(seen, earlier, later):
+                    yield Finding(
+                        target.line,
+                        f"{target.name} counts on {earlier} coming before {later}",
+                        f"make -j starts both at once: {why}",
+                        _order_now(seen, target.name, earlier, later, earlier),
+                    )
 
 
-def _between(seen: Seen, earlier: str, later: str, made: Makers) -> str:
+_CLEAN = re.compile(r"(?:dist|mr)?clean(?:up)?|clean[-_]\w+")
+
+
+def _before_it(seen: Seen, earlier: str, later: str) -> str:
+    """What goes wrong when a target does not wait for one that is no image of its own; empty when nothing does."""
+    one, other = seen.targets.get(earlier), seen.targets.get(later)
+    if one is None or other is None or earlier in seen.closure(later):
+        return ""
+    if tests(one) and any(each.verb == "push" for each in other.docker):
+        return "what is pushed has not passed yet"
+    if _CLEAN.fullmatch(earlier) and re.search(r"\brm\b", one.text) and not _CLEAN.fullmatch(later):
+        return "what is made is removed meanwhile" if other.commands or other.prerequisites else ""
+    return ""
+
+
+def between(seen: Seen, earlier: str, later: str, made: Makers) -> str:
     """The target within `earlier` whose image `later` takes without needing it; empty when there is none."""
     after = seen.targets.get(later)
     if after is None:
@@ -97,6 +119,8 @@ def _order_now(seen: Seen, target: str, earlier: str, later: str, image: str) ->
         return f"{later} needs {image if seen.written.needs(later, image) else earlier}, whatever the order"
     if seen.written.left(later) or seen.written.left(target):
         return seen.before([later if seen.written.left(later) else target], f"name {image} in the rule of {later}")
+    if _CLEAN.fullmatch(earlier):
+        return f"imgmake starts both at once, too: `imgmake {earlier} {later}` makes one after the other"
     return f"nothing says so yet, and imgmake starts both at once, too: name {image} in the rule of {later}"
 
 
@@ -134,7 +158,7 @@ def _not_needed(seen: Seen, target: Target, made: Makers) -> str:
 
 def _taken_now(seen: Seen, names: Sequence[str], maker: str, *, better: bool) -> str:
     if better:
-        return f"{listed(names)} {number(names, 'needs', 'need')} {maker}, since the Pipefile names its image there"
+        return f"{listed(names)} {number(names, 'needs', 'need')} {maker} in the Pipefile"
     if any("sh" in seen.written.words(name) for name in names):
         return seen.before(names, f"sh(…, IMAGE={_python(maker)}) gives the text the image, and makes it needed")
     return seen.before(names, f"name {maker} among what {number(names, 'it needs', 'they need')}")
@@ -157,24 +181,36 @@ def pushes(seen: Seen) -> Iterator[Finding]:
             needs = seen.needs(target.name)
             if not _is_built(target, needs, made):
                 unbuilt.setdefault(_maker(target, made), []).append(target.name)
-            elif not any(_tests(each) for each in needs):
+            elif not any(tests(each) for each in needs):
                 untested.append(target.name)
     said = "what is on the machine under that name goes out, or there is nothing to push"
     for maker, names in unbuilt.items():
-        yield from _told(seen, names, f"without needing {maker}", said)
-    yield from _told(seen, untested, "without needing any test", "what no test has passed can go out")
+        yield from _told(seen, names, maker, said)
+    yield from _told(seen, untested, "", "what no test has passed can go out")
 
 
-def _told(seen: Seen, names: Sequence[str], how: str, consequence: str) -> Iterator[Finding]:
-    for those, better in parted(names, seen.written.publishes):
+def _told(seen: Seen, names: Sequence[str], maker: str, consequence: str) -> Iterator[Finding]:
+    """maker: what is not needed; empty: any test."""
+
+    def better(name: str) -> bool:
+        return seen.written.publishes(name) or (seen.written.needs(name, maker) if maker else _tested(seen, name))
+
+    for those, done in parted(names, better):
+        alone = not all(map(seen.written.publishes, those))
         yield Finding(
             seen.targets[those[0]].line,
-            f"{listed(those)} {number(those, 'pushes', 'push')} {how}",
+            f"{listed(those)} {number(those, 'pushes', 'push')} without needing {maker or 'any test'}",
             consequence,
-            "publish(…) needs its image, and every check that names it"
-            if better
+            f"{listed(those)} {number(those, 'needs', 'need')} {maker or 'a test'} in the Pipefile"
+            if done and alone
+            else "publish(…) needs its image, and every check that names it"
+            if done
             else seen.before(those, "publish(…) would need its image, and every check that names it"),
         )
+
+
+def _tested(seen: Seen, name: str) -> bool:
+    return any(tests(each) and seen.written.needs(name, each.name) for each in seen.targets.values())
 
 
 def _maker(target: Target, made: Makers) -> str:
@@ -199,7 +235,8 @@ def _script(target: Target) -> bool:
     )
 
 
-def _tests(target: Target) -> bool:
+def tests(target: Target) -> bool:
+    """Whether a target is a test, for all that can be seen: then nothing is held against it."""
     runs = any(each.verb == "run" for each in target.docker)
     return runs or bool(_TEST.search(target.name) or _TEST.search(target.text))
 

@@ -188,9 +188,11 @@ def look_at(
 ) -> Seen:
     """The Makefile's own rules, those of included files aside."""
     found: dict[str, Target] = {}
-    for rule, guarded in _rules(statements):
-        names = values.make.values([rule.targets])[0].split() if "$" in rule.targets else rule.targets.split()
-        for name in names:
+    rules = list(_rules(statements))
+    asked = list(dict.fromkeys(rule.targets for rule, _ in rules if "$" in rule.targets))
+    spelt = dict(zip(asked, values.make.values(asked) if asked else [], strict=True))
+    for rule, guarded in rules:
+        for name in spelt.get(rule.targets, rule.targets).split():
             target = _target(name, rule, database, values, guarded)
             before = found.get(name)
             if before is None or (target.commands and not before.commands):
