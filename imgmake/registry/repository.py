@@ -82,7 +82,9 @@ class Repository:
     def _check(self, call: Call, manifest: Manifest, reply: Reply, version: str) -> None:
         if manifest.media_type not in ACCEPTED:
             kind = self._transport.shown(manifest.media_type) or "something without a type"
-            raise RegistryError(f"{self}: {call.doing}: it is {kind}, which is no image", hint="push it anew")
+            page = not manifest.media_type.startswith("application/")  # what a web site answers to anything
+            hint = f"is {self.place.registry} a registry, and the name right?" if page else "push it anew"
+            raise RegistryError(f"{self}: {call.doing}: it is {kind}, which is no image", hint=hint)
         promised = version if ":" in version else reply.headers.get(_DIGEST_HEADER, manifest.digest)
         if not matches(promised, manifest.data):
             raise self._liar(f"the manifest of {version}", promised, manifest.digest)

@@ -280,7 +280,11 @@ def test_a_manifest_without_a_usable_configuration_is_no_image(client: RegistryC
     ("content", "said"),
     [
         ({"mediaType": f"{OCI}.index.v1+json", "manifests": ["x", {"platform": "linux"}]}, "which is not there"),
-        ({"mediaType": "application/vnd.docker.distribution.manifest.v1+prettyjws"}, "which is no image"),
+        (
+            {"mediaType": "application/vnd.docker.distribution.manifest.v1+prettyjws"},
+            "which is no image\n  push it anew",
+        ),
+        ({"mediaType": "text/html"}, "which is no image\n  is .* a registry, and the name right?"),
     ],
 )
 def test_nonsense_is_an_error(content: Any, said: str, client: RegistryClient, registry: FakeRegistry) -> None:
