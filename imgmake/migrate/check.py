@@ -141,9 +141,8 @@ class Checker:
         for name in self.closure(target) & {*made_here}:
             made, path = self.migration.database.targets.get(name), self.make.folder / name
             if made is not None and made.target_file and not made.phony and path.exists():
-                folder = f"make takes the folder {name} for it, and never runs it"
-                again = f"{name} is there: imgmake makes it once more, since it has no record of it"
-                found[name] = folder if path.is_dir() else again
+                what = "folder" if path.is_dir() else "file"
+                found[name] = f"make takes the {what} {name} for it, and never runs it"
         return found
 
     def _metadata(self) -> tuple[dict[str, str], dict[str, str]]:
