@@ -5,6 +5,7 @@ Images are recognised in a registry by the configuration that a tag leads to. No
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from imgmake.executor.reading import Reader
 from imgmake.executor.remotely import Remotely
 from imgmake.executor.requirements import Requirements
 from imgmake.executor.run import Judgement, Run
+from imgmake.executor.signing import COSIGN
 from imgmake.executor.tagplan import Asked, Held, TagPlan
 from imgmake.fingerprint import digest
 from imgmake.freshness import FORCED, short
@@ -264,6 +266,18 @@ class Publishing:
 
     def lines(self, publication: Publication) -> tuple[str, ...]:
         """The docker lines that the publication comes to; of what a registry has already, only the tags."""
+        return (*self._docker_lines(publication), *self._signed(publication))
+
+    def _signed(self, publication: Publication) -> tuple[str, ...]:
+        """What signs it, by the digest where that is known; a run does so before it sets the tags."""
+        if not _rule(publication.node).sign or not publication.written:
+            return ()
+        first = {repository_of(change.reference): change.reference for change in reversed(publication.written)}
+        source = publication.source
+        names = [f"{name}@{source.digest}" if source else ref for name, ref in reversed(first.items())]
+        return (shlex.join([COSIGN, "sign", "--yes", *names]),)
+
+    def _docker_lines(self, publication: Publication) -> tuple[str, ...]:
         written = [change.reference for change in publication.written]
         if (source := publication.source) is not None:
             # By default buildx wraps a single manifest in a new index, which has another digest.

@@ -161,6 +161,15 @@ def test_a_dry_run_prints_docker_lines_for_what_is_written_alone(repo: Repo) -> 
     assert not {event[0] for event in repo.registry.log} & {"copy", "set_tag"} - {"set_tag"}
 
 
+def test_a_dry_run_prints_what_signs(repo: Repo) -> None:
+    repo.pipefile(APP + f'publish("push", image=app, to=["{HERE}", "b.test/shop"], tags=["1", "2"], sign=True)\n')
+    lines = repo.forecast("push", overrides={"BUILD_ID": "b1"})["push"].lines
+    assert lines[-1] == f"cosign sign --yes {HERE}:1 b.test/shop:1"
+    promote = 'publish("push", image="stage.test/shop:1", to="prod.test/shop", tags=["1", "2"], sign=True)\n'
+    digest = give(repo, "stage.test/shop:1").digest
+    assert repo.pipefile(promote).forecast("push")["push"].lines[-1] == f"cosign sign --yes prod.test/shop@{digest}"
+
+
 # --- tags that never move -------------------------------------------------------------------------------------
 
 
