@@ -23,7 +23,7 @@ _WORLDLY = frozenset({"origin", "flavor", "file", "guile"})
 _SHELLS_TOO = frozenset({"addprefix", "addsuffix", "strip"})  # right for text that a shell, or a run, has yet to expand
 _ARGUMENTS = {"subst": 3, "patsubst": 3, "filter": 2, "filter-out": 2, "findstring": 2, "addprefix": 2, "addsuffix": 2,
               "join": 2, "word": 2, "wordlist": 3, "strip": 1, "sort": 1, "words": 1, "firstword": 1, "lastword": 1,
-              "dir": 1, "notdir": 1, "basename": 1, "suffix": 1}  # fmt: skip
+              "dir": 1, "abspath": 1, "realpath": 1, "notdir": 1, "basename": 1, "suffix": 1}  # fmt: skip
 
 
 class Calls:
@@ -113,6 +113,8 @@ class Calls:
         special = {"shell": self._shell, "call": self._called, "wildcard": self._wildcard}.get(name)
         if special is None and self._same_always(raw, scope):
             return self.folded(raw, scope)
+        if name == "file" and piece.arguments.startswith("<"):
+            return self._read(piece, scope)
         special = special or {"if": self._if, "or": self._or, "and": self._and, "foreach": self._foreach}.get(name)
         if special is None and name == "value" and piece.arguments.strip() in self.definitions:
             return self._use(piece.arguments.strip(), raw, scope)
@@ -185,19 +187,15 @@ class Calls:
 
     def _foreach(self, piece: Call, scope: Scope) -> list[Part]:
         """Each word's text: one after the other where the words are certain, else in a loop."""
-        name, listed, *rest = arguments(piece.arguments)
-        name, body = today(self.parts(name, scope)).strip(), ",".join(rest)
+        name, listed, body = _three(piece.arguments)
         words = self.at_load(listed, scope)
         if not any(part.name for part in words):
             found: list[Part] = []
             for word in today(words).split():
                 found += [*([Part(" ")] if found else []), *self.parts(body, {**scope, name: [Part(word)]})]
             return merged(found)
-        first = next(iter(today(words).split()), "")
-        each = re.sub(r"\W", "_", name)
-        if identifier(each) != each or each in self.definitions or each in self.inputs:
-            each = functions.EACH
-        inner = self.parts(body, {**scope, name: [Part(name=each, value=first)]})
+        each = self.each(name)
+        inner = self.parts(body, {**scope, name: [Part(name=each, value=_first(words))]})
         source = functions.words_of(words)
         made = f"[{expression(plain(inner))} for {each} in {source}]"
         one_each = all(not (part.name and part.name != each) and " " not in part.text for part in inner)
@@ -205,6 +203,23 @@ class Calls:
             name=f'" ".join({made})', words=made if one_each else "", value=self.ask(piece.raw, scope), test=source
         )
         return [self._like(whole, [inner])]
+
+    def loop(self, text: str, scope: Scope) -> tuple[str, str, str, Scope] | None:
+        """Of a text that is one ``$(foreach …)`` over what can be overridden: the loop's name, words, body and scope."""
+        whole = list(pieces(text.strip()))
+        if len(whole) != 1 or not isinstance(whole[0], Call) or whole[0].function != "foreach":
+            return None
+        name, listed, body = _three(whole[0].arguments)
+        words = self.at_load(listed, scope)
+        if not any(part.name for part in words):
+            return None
+        each = self.each(name)
+        return each, functions.words_of(words), body, {**scope, name: [Part(name=each, value=_first(words))]}
+
+    def each(self, name: str) -> str:
+        """The name of a loop: as in the Makefile, where nothing else is called so."""
+        own = re.sub(r"\W", "_", name)
+        return functions.EACH if identifier(own) != own or own in self.definitions or own in self.inputs else own
 
     def _wildcard(self, piece: Call, scope: Scope) -> list[Part]:
         parts = self.at_load(piece.arguments.strip(), scope)
@@ -222,6 +237,12 @@ class Calls:
         listed = f"[str(path) for path in {source}]"
         return [Part(name=f'" ".join(map(str, {source}))', words=listed, test=source, value=self.ask(piece.raw, scope))]
 
+    def _read(self, piece: Call, scope: Scope) -> list[Part]:
+        """``$(file <NAME)``: what a file holds, and nothing where there is none."""
+        name = expression(self.at_load(piece.arguments[1:].strip(), scope))
+        source = f'Path({name}).read_text().rstrip() if Path({name}).exists() else ""'
+        return [Part(name=source, value=self.ask(piece.raw, scope))]
+
     def _called(self, piece: Call, scope: Scope) -> list[Part]:
         given = arguments(piece.arguments)
         name = today(self.at_load(given[0], scope)).strip()
@@ -237,6 +258,15 @@ class Calls:
         inner = {str(at): self.parts(each, scope) for at, each in enumerate(given[1:], start=1)}
         outer = {key: value for key, value in scope.items() if not key.isdigit()}
         return self.parts(body, {**outer, **inner, "0": [Part(name)]})
+
+
+def _three(given: str) -> tuple[str, str, str]:
+    name, listed, *rest = (*arguments(given), "", "")[:3] if given.count(",") < 2 else arguments(given)
+    return name.strip(), listed, ",".join(rest)
+
+
+def _first(words: Parts) -> str:
+    return next(iter(today(words).split()), "")
 
 
 def has_dollar(text: str) -> bool:

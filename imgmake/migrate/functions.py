@@ -36,7 +36,7 @@ def condition(parts: Parts) -> str:
     if any(not part.name and part.text.strip() for part in parts):
         return "True"
     names = [part for part in parts if part.name]
-    tests = [part.test or part.words or part.name for part in names]
+    tests = [part.test or part.words or (atom(part.name) if " if " in part.name else part.name) for part in names]
     return " or ".join(tests) if tests else "False"
 
 
@@ -221,6 +221,8 @@ def _strip(given: Sequence[Parts]) -> Part:
 
 
 def _findstring(given: Sequence[Parts]) -> Part:
+    if not all(map(merged, given)):
+        return Part()
     test = f"{atom(expression(given[0]))} in {atom(expression(given[1]))}"
     return Part(name=f'{expression(given[0])} if {test} else ""', test=test)
 
@@ -325,6 +327,8 @@ def choice(test: Parts, then: Parts, otherwise: Parts, value: str) -> list[Part]
     if wanted in ("True", "False"):
         return list(then if wanted == "True" else otherwise)
     positive = expression(merged(then))
+    if wanted.startswith("not ") and _one_name(otherwise) and expression(_stripped(otherwise)) == wanted[4:]:
+        return either([_stripped(otherwise), then], value)
     if not merged(otherwise) and _one_name(test) and positive == expression(_stripped(test)):
         return [_stripped(test)[0]]
     source = f"{_arm(positive)} if {wanted} else {expression(merged(otherwise))}"
@@ -364,15 +368,29 @@ def both(given: Sequence[Parts], value: str) -> list[Part]:
     last = _stripped(given[-1])
     if not wanted:
         return list(last)
+    if len(given) == 2 and (same := _EQUAL.fullmatch(" and ".join(tests))):
+        return [Part(name=expression(last), value=value, test=f"{same[1]} == {same[2]}")]
     told = " and ".join([*wanted, *([tests[-1]] if tests[-1] != "True" else [])])
     return [Part(name=f'{expression(last)} if {" and ".join(wanted)} else ""', value=value, test=told)]
+
+
+_EQUAL = re.compile(r"(\S+) in (\S+) and \2 in \1")
 
 
 def _operand(source: str) -> str:
     return atom(source) if re.search(r" (if|or|and) ", source) else source
 
 
+def _abspath(given: Sequence[Parts]) -> Part:
+    return _every(given[0], lambda each: f"os.path.abspath({each})")
+
+
+def _realpath(given: Sequence[Parts]) -> Part:
+    return _every(given[0], lambda each: f'(os.path.realpath({each}) if os.path.exists({each}) else "")')
+
+
 _FUNCTIONS: dict[str, Callable[[Sequence[Parts]], Part]] = {
+    "abspath": _abspath,
     "addprefix": _addprefix,
     "addsuffix": _addsuffix,
     "basename": _basename,
@@ -385,6 +403,7 @@ _FUNCTIONS: dict[str, Callable[[Sequence[Parts]], Part]] = {
     "lastword": _lastword,
     "notdir": _notdir,
     "patsubst": _patsubst,
+    "realpath": _realpath,
     "sort": _sort,
     "strip": _strip,
     "subst": _subst,

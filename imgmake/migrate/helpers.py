@@ -9,6 +9,7 @@ from imgmake.migrate.python import quoted
 
 _MODULES = {
     "Path": "from pathlib import Path",
+    "os": "import os",
     "re": "import re",
     "sys": "import sys",
     "subprocess": "import subprocess",

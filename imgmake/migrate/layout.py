@@ -26,6 +26,8 @@ def call(source: str, indent: int = 0) -> list[str]:
     if "\n" not in source and len(joined) <= WIDTH:
         return [pad + head, joined, pad + tail]
     body = [line for each in inner for line in _comma(_argument(each, indent + 4))]
+    if len(inner) == 1 and _loops(inner[0]):
+        body[-1] = body[-1].removesuffix(",")
     return [pad + head, *body, pad + tail]
 
 
@@ -46,6 +48,16 @@ def _choice(arms: tuple[str, str, str, str], indent: int) -> list[str]:
     return [f"{pad}{head}(", *_argument(f"{rest[0]} if {rest[1]} else {rest[2]}", indent + 4), f"{pad})"]
 
 
+def _loops(source: str) -> bool:
+    """Whether it is what a comprehension holds between its brackets."""
+    depth = 0
+    for at, char in _bare(source):
+        depth += (char in "([{") - (char in ")]}")
+        if depth == 0 and source.startswith(" for ", at):
+            return True
+    return False
+
+
 def _arms(source: str) -> tuple[str, str, str, str] | None:
     """What is assigned to, and the parts of ``then if test else other``, where a source is that outside of brackets."""
     depth, marks = 0, dict[str, int]()
@@ -55,7 +67,7 @@ def _arms(source: str) -> tuple[str, str, str, str] | None:
         for word in (" if ", " else ", " = "):
             if depth == 0 and source.startswith(word, at) and word not in marks:
                 marks[word] = at
-    if " if " not in marks or marks.get(" else ", -1) < marks[" if "] or " for " in source[: marks[" if "]]:
+    if " if " not in marks or marks.get(" else ", -1) < marks[" if "] or _loops(source):
         return None
     start = marks.get(" = ", -3) + 3
     start = 0 if start > marks[" if "] else start
@@ -125,11 +137,18 @@ def family(sources: Sequence[str], stems: Sequence[str], name: str) -> str | Non
     if len(sources) < 2 or any(re.search(r"[\"'\\{}]", stem) or not stem for stem in stems):
         return None
     template = _holes(sources[0], stems[0])
-    if "\0" not in template:
+    if "\0" not in template or any("\0" in each for each in _spliced(template)):
         return None
     if any(template.replace("\0", stem) != source for source, stem in zip(sources, stems, strict=True)):
         return None
     return _STRING.sub(lambda match: _filled(match[1], match[2], name), template)
+
+
+def _spliced(source: str) -> Iterable[str]:
+    """The expressions in f-strings, where a name in brackets would be text."""
+    for prefix, literal in _STRING.findall(source):
+        if "f" in prefix:
+            yield from re.findall(r"\{([^{}]*)\}", literal.replace("{{", "").replace("}}", ""))
 
 
 def _holes(source: str, stem: str) -> str:

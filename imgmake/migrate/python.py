@@ -57,6 +57,7 @@ TAKEN = frozenset(
         "set",
         "shell",
         "fail",
+        "os",
         "each",
         "print",
         "sys",
@@ -234,6 +235,16 @@ def merged(parts: Parts) -> list[Part]:
             found[-1] = Part(found[-1].text + part.text, dollar=part.dollar)
         elif part.name or part.text:
             found.append(part)
+    return found
+
+
+def lines_of(parts: Parts) -> list[list[Part]]:
+    """A text cut where a line ends that no backslash continues."""
+    found: list[list[Part]] = [[]]
+    for part in parts:
+        first, *rest = re.split(r"(?<!\\)\n", part.text) if not part.name else [part.text]
+        found[-1].append(part if not rest else Part(first, dollar=part.dollar))
+        found += [[Part(each, dollar=part.dollar)] for each in rest]
     return found
 
 

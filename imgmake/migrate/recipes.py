@@ -15,7 +15,18 @@ from imgmake.migrate.effects import Effects
 from imgmake.migrate.expand import Call, Uncovered, Use, arguments, pieces
 from imgmake.migrate.going import goes_on
 from imgmake.migrate.model import Cond, Line
-from imgmake.migrate.python import Part, Parts, expression, merged, names_in, quoted, shell_text, text_literal, today
+from imgmake.migrate.python import (
+    Part,
+    Parts,
+    expression,
+    lines_of,
+    merged,
+    names_in,
+    quoted,
+    shell_text,
+    text_literal,
+    today,
+)
 from imgmake.migrate.values import Scope, Values
 from imgmake.variables import LATE
 
@@ -165,7 +176,23 @@ class Recipes:
             if _SET.fullmatch(stripped):
                 continue  # of a shell that ends with its line
             if stripped and not stripped.startswith("#") and self._says(stripped, scope):
-                yield self._line(Line(line.line, text), scope)
+                yield from self._commands(Line(line.line, text), scope)
+
+    def _commands(self, line: Line, scope: Scope) -> Iterator[Step]:
+        """A line that is a loop is a loop of commands; where what it expands to has several lines, so has it."""
+        prefix = (_PREFIX.match(line.text) or [""])[0]
+        if loop := self.values.loop(line.text[len(prefix) :], scope):
+            name, words, body, inner = loop
+            steps = list(self._commands(Line(line.line, prefix + body.strip()), inner))
+            needs = frozenset[str]().union(*(step.needs for step in steps)) - {name} | names_in([words])
+            imports = frozenset[str]().union(*(step.imports for step in steps))
+            yield Step(f"[{_listed(steps)} for {name} in {words}]", "choice", line.line, imports, needs)
+            return
+        for parts in lines_of(self.values.parts(line.text[len(prefix) :], scope)):
+            head = (_PREFIX.match(parts[0].text) or [""])[0] if parts and not parts[0].name else ""
+            parts = [Part(parts[0].text[len(head) :], dollar=parts[0].dollar), *parts[1:]] if head else parts
+            if any(part.name or part.text.strip() for part in parts):
+                yield self._command(merged(parts), line, prefix + head)
 
     def _says(self, text: str, scope: Scope) -> bool:
         """Whether anything of a line is left for a shell."""
@@ -221,7 +248,9 @@ class Recipes:
         if self.whole:
             # A shell that is like sh: make takes the prefixes off every line.
             text = "\n".join(_PREFIX.sub("", each) for each in text.split("\n"))
-        parts = self.values.parts(text, scope)
+        return self._command(self.values.parts(text, scope), line, prefix)
+
+    def _command(self, parts: list[Part], line: Line, prefix: str) -> Step:
         plain = not (self.literal or "-" in prefix or self.before or self.exports or self.whole)
         step = self._idiom(parts, line.line) if plain else None
         return step or self._sh(parts, line, ignored="-" in prefix)
@@ -250,7 +279,7 @@ class Recipes:
         if self.before:
             parts = [Part(f"{self.before}; "), *parts]
         body, given, spliced = shell_text(parts)
-        extra = [f"{key}={value}" for key, value in given.items()]
+        extra = [f"{key}={value}" for key, value in given.items() if key not in self.exports]
         extra += [f"shell={quoted(self.shell)}"] if self.shell != "/bin/sh" else []
         extra += ["**EXPORTED"] if self.exports else []
         literal = f"{'f' * spliced}{text_literal(body)}"

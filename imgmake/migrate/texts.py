@@ -123,6 +123,8 @@ class Texts(Calls):
             if any(part.text not in ("$in", "$out") for part in own):
                 raise Uncovered(f"{raw} of what only a shell knows")
             word = "dirname" if name[1] == "D" else "basename"
+            named = today(list(map(_looked_into, own)))
+            self.settled[f"$({word} {named})"] = _directory(named) if word == "dirname" else named.rpartition("/")[2]
             return [Part(f"$({word} ", dollar=True), *own, Part(")", dollar=True)]
         value = " ".join(_directory(word) if name[1] == "D" else word.rpartition("/")[2] for word in today(own).split())
         if not any(part.name for part in own):
@@ -180,7 +182,7 @@ class Texts(Calls):
         if self._loading:
             return [self.asking(piece.arguments, piece.raw, scope)]
         parts = self.shell_parts(piece.arguments, scope)
-        text = "".join(part.value if part.name else part.text for part in parts)
+        text = "".join(part.value if part.name else _looked_into(part).text for part in parts)
         by_name = "".join(f"${{{p.shell}}}" if p.shell else p.value if p.name else p.text for p in parts)
         self.settled[f"$({text})"] = self.settled[f"$({by_name})"] = self.ask(piece.raw, scope)
         if all(part.shell for part in parts if part.name) and not any(part.leaves for part in parts):
