@@ -130,7 +130,7 @@ class VariableWriter:
         """The definitions one after the other, each under its conditions."""
         for at, step in enumerate(self.values.steps[name]):
             for cond in conditions(step):
-                self._needed(names_in([str(self.values.condition(cond))]))
+                self._needed(names_in([str(self.values.asked_of(name, cond))]))
             unset = f'{python} = var({quoted(self.values.variable(name))}, "")' if not at else ""
             if not at and (self.values.builds_on_itself(name) or not (whole(step) or self._may_declare(name, step))):
                 self.lines.append(unset)
@@ -149,7 +149,7 @@ class VariableWriter:
         if isinstance(step, Assign):
             python = self.values.python(name)
             return layout.call(f"{python} = {self.values.sources[name][step].text}", indent)
-        test = str(self.values.condition(step.cond))
+        test = str(self.values.asked_of(name, step.cond))
         then = self._step(name, step.then, unset, indent + 4)
         other = self._step(name, step.otherwise, unset, indent + 4)
         if not then:

@@ -6,10 +6,10 @@ What is the same in every run is asked of make; what is not becomes an expressio
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from imgmake.migrate import functions
+from imgmake.migrate import choices, functions
 from imgmake.migrate.definitions import AUTOMATIC, Known
 from imgmake.migrate.expand import Call, Dollar, Odd, Uncovered, arguments, calls, mentioned, pieces
 from imgmake.migrate.model import Assign, Cond, Database
@@ -108,17 +108,22 @@ class Calls:
                 return parts
         if not self._loading and (meant := self.metadata_in(raw)):
             return [Part(name=meant, shell=meant, late=True, value=self.ask(raw, scope))]
-        if self._doing and name in ("error", "info", "warning", "eval"):
-            return []
-        special = {"shell": self._shell, "call": self._called, "wildcard": self._wildcard}.get(name)
+        special = self._special(piece)
         if special is None and self._same_always(raw, scope):
             return self.folded(raw, scope)
-        if name == "file" and piece.arguments.startswith("<"):
-            return self._read(piece, scope)
         special = special or {"if": self._if, "or": self._or, "and": self._and, "foreach": self._foreach}.get(name)
-        if special is None and name == "value" and piece.arguments.strip() in self.definitions:
-            return self._use(piece.arguments.strip(), raw, scope)
         return special(piece, scope) if special else self._function(name, piece.arguments, raw, scope)
+
+    def _special(self, piece: Call) -> Callable[[Call, Scope], list[Part]] | None:
+        """What translates a call that is not the same in every run even if its arguments are."""
+        name = piece.function
+        if self._doing and name in ("error", "info", "warning", "eval"):
+            return lambda _, __: []
+        if name == "file" and piece.arguments.startswith("<"):
+            return self._read
+        if name == "value" and piece.arguments.strip() in self.definitions:
+            return lambda call, scope: self._use(call.arguments.strip(), call.raw, scope)
+        return {"shell": self._shell, "call": self._called, "wildcard": self._wildcard}.get(name)
 
     def _same_always(self, raw: str, scope: Scope) -> bool:
         """Whether make's answer can be taken: nothing in the text differs from run to run, or is the shell's."""
@@ -174,16 +179,16 @@ class Calls:
         arms = [self.parts(then, scope), self.parts(otherwise, scope)]
         if merged(arms[0]) == merged(arms[1]):
             return arms[0]
-        made = functions.choice(wanted, plain(arms[0]), plain(arms[1]), self.ask(piece.raw, scope))
+        made = choices.choice(wanted, plain(arms[0]), plain(arms[1]), self.ask(piece.raw, scope))
         return [self._like(part, arms) for part in made]
 
     def _or(self, piece: Call, scope: Scope) -> list[Part]:
         given = [self.at_load(each.strip(), scope) for each in arguments(piece.arguments)]
-        return functions.either(given, self.ask(piece.raw, scope))
+        return choices.either(given, self.ask(piece.raw, scope))
 
     def _and(self, piece: Call, scope: Scope) -> list[Part]:
         given = [self.at_load(each.strip(), scope) for each in arguments(piece.arguments)]
-        return functions.both(given, self.ask(piece.raw, scope))
+        return choices.both(given, self.ask(piece.raw, scope))
 
     def _foreach(self, piece: Call, scope: Scope) -> list[Part]:
         """Each word's text: one after the other where the words are certain, else in a loop."""
@@ -205,7 +210,7 @@ class Calls:
         return [self._like(whole, [inner])]
 
     def loop(self, text: str, scope: Scope) -> tuple[str, str, str, Scope] | None:
-        """Of a text that is one ``$(foreach …)`` over what can be overridden: the loop's name, words, body and scope."""
+        """Of a text that is a ``$(foreach …)`` over what can be overridden: the loop's name, words, body and scope."""
         whole = list(pieces(text.strip()))
         if len(whole) != 1 or not isinstance(whole[0], Call) or whole[0].function != "foreach":
             return None

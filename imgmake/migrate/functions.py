@@ -78,12 +78,12 @@ def _made(words: str = "", name: str = "", test: str = "") -> Part:
 
 def _every(parts: Parts, change: Callable[[str], str]) -> Part:
     """One thing done to each word; where nothing becomes nothing, a text without words is one as well."""
-    if single(parts) or (_scalar(parts) and _one_name(parts) and change("x").startswith("x.remove")):
-        return _made(name=change(atom(expression(_stripped(parts)))))
+    if single(parts) or (_scalar(parts) and one_name(parts) and change("x").startswith("x.remove")):
+        return _made(name=change(atom(expression(stripped(parts)))))
     return _made(f"[{change(EACH)} for {EACH} in {words_of(parts)}]")
 
 
-def _stripped(parts: Parts) -> list[Part]:
+def stripped(parts: Parts) -> list[Part]:
     """A text without the blanks around it, as far as they are literal."""
     found = merged(parts)
     if found and not found[0].name:
@@ -116,7 +116,7 @@ def _matches(patterns: Parts, each: str) -> str:
 
 def _matches_one(pattern: Parts, each: str) -> str:
     """The same, of one pattern that holds what can be overridden."""
-    before, after = _halves(_stripped(pattern))
+    before, after = _halves(stripped(pattern))
     if after is None or len(today(pattern).split()) != 1:
         raise Uncovered("patterns that can be overridden")
     ends = [f"{each}.startswith({expression(before)})"] if before else []
@@ -133,8 +133,8 @@ def _filter_out(given: Sequence[Parts]) -> Part:
 
 def _chosen(given: Sequence[Parts], *, out: bool) -> Part:
     patterns, text = given
-    if single(text) or (_scalar(text) and _one_name(text)):
-        source = atom(expression(_stripped(text)))
+    if single(text) or (_scalar(text) and one_name(text)):
+        source = atom(expression(stripped(text)))
         test = _matches(patterns, source)
         test = negated(test) if out else test
         if source[0] in "\"'":
@@ -145,8 +145,8 @@ def _chosen(given: Sequence[Parts], *, out: bool) -> Part:
     return _made(f"[{EACH} for {EACH} in {words_of(text)} if {negated(test) if out else test}]")
 
 
-def _one_name(parts: Parts) -> bool:
-    found = _stripped(parts)
+def one_name(parts: Parts) -> bool:
+    found = stripped(parts)
     return len(found) == 1 and bool(found[0].name)
 
 
@@ -154,7 +154,7 @@ def _one_name(parts: Parts) -> bool:
 
 
 def _patsubst(given: Sequence[Parts]) -> Part:
-    pattern, replacement, text = _stripped(given[0]), _stripped(given[1]), given[2]
+    pattern, replacement, text = stripped(given[0]), stripped(given[1]), given[2]
     return _every(text, lambda each: substituted(pattern, replacement, each))
 
 
@@ -198,21 +198,21 @@ def _halves(pattern: Parts) -> tuple[list[Part], list[Part] | None]:
 
 def _subst(given: Sequence[Parts]) -> Part:
     old, new, text = given
-    if not any(part.name for part in (*old, *new)) and today(new) == " " and _one_name(text):
+    if not any(part.name for part in (*old, *new)) and today(new) == " " and one_name(text):
         # What is put apart here is mostly asked for its words.
-        name = atom(expression(_stripped(text)))
+        name = atom(expression(stripped(text)))
         return Part(
             name=f'{name}.replace({expression(old)}, " ")', words=f'{name}.replace({expression(old)}, " ").split()'
         )
-    if today(old) == " " and not any(part.name for part in old) and _one_name(text) and _stripped(text)[0].words:
-        return Part(name=f"{expression(new)}.join({_stripped(text)[0].words})")
+    if today(old) == " " and not any(part.name for part in old) and one_name(text) and stripped(text)[0].words:
+        return Part(name=f"{expression(new)}.join({stripped(text)[0].words})")
     if not today(old) and not any(part.name for part in old):
         return Part(name=expression(text))
     return Part(name=f"{atom(expression(text))}.replace({expression(old)}, {expression(new)})")
 
 
 def _strip(given: Sequence[Parts]) -> Part:
-    found = _stripped(given[0])
+    found = stripped(given[0])
     if any(part.words for part in found) and len(found) == 1:
         return found[0]
     if _scalar(found):
@@ -228,7 +228,7 @@ def _findstring(given: Sequence[Parts]) -> Part:
 
 
 def _added(given: Sequence[Parts], *, before: bool) -> Part:
-    more = _stripped(given[0])
+    more = stripped(given[0])
     return _every(given[1], lambda each: expression([*more, Part(name=each)] if before else [Part(name=each), *more]))
 
 
@@ -255,7 +255,7 @@ def _sort(given: Sequence[Parts]) -> Part:
 
 def _slice(given: Parts, start: str, end: str) -> Part:
     if _scalar(given) and start in ("", "-1"):
-        return Part(name=expression(_stripped(given)))
+        return Part(name=expression(stripped(given)))
     if piece := _piece(given, f"{start}:{end}"):
         return piece
     return _made(f"{words_of(given)}[{start}:{end}]")
@@ -316,69 +316,6 @@ def _basename(given: Sequence[Parts]) -> Part:
 
 def _suffix(given: Sequence[Parts]) -> Part:
     return _every(given[0], lambda each: f"Path({each}).suffix")
-
-
-# --- choices ------------------------------------------------------------------------------------------------
-
-
-def choice(test: Parts, then: Parts, otherwise: Parts, value: str) -> list[Part]:
-    """``$(if …)``: one of two texts."""
-    wanted = condition(test)
-    if wanted in ("True", "False"):
-        return list(then if wanted == "True" else otherwise)
-    positive = expression(merged(then))
-    if wanted.startswith("not ") and _one_name(otherwise) and expression(_stripped(otherwise)) == wanted[4:]:
-        return either([_stripped(otherwise), then], value)
-    if not merged(otherwise) and _one_name(test) and positive == expression(_stripped(test)):
-        return [_stripped(test)[0]]
-    source = f"{_arm(positive)} if {wanted} else {expression(merged(otherwise))}"
-    if wanted.startswith("not ") and " or " not in wanted and " and " not in wanted:
-        source = f"{_arm(expression(merged(otherwise)))} if {wanted[4:]} else {positive}"
-    yes, no = condition(then), condition(otherwise)
-    told = wanted if (yes, no) == ("True", "False") else negated(wanted) if (yes, no) == ("False", "True") else ""
-    return [Part(name=source, value=value, test=told)]
-
-
-def _arm(source: str) -> str:
-    return f"({source})" if re.search(r" if .* else ", source) and not source.startswith(('"', "'", "f")) else source
-
-
-def either(given: Sequence[Parts], value: str) -> list[Part]:
-    """``$(or …)``: the first that is not empty."""
-    left: list[Parts] = []
-    for each in given:
-        wanted = condition(each)
-        if wanted != "False":
-            left.append(_stripped(each))
-        if wanted == "True":
-            break
-    if len(left) == 1:
-        return list(left[0])
-    tests = [condition(each) for each in left]
-    told = "" if "True" in tests else " or ".join(tests)
-    return [Part(name=" or ".join(_operand(expression(each)) for each in left), value=value, test=told)] if left else []
-
-
-def both(given: Sequence[Parts], value: str) -> list[Part]:
-    """``$(and …)``: the last, where none is empty."""
-    tests = [condition(each) for each in given]
-    if "False" in tests:
-        return []
-    wanted = [atom(test) if " or " in test else test for test in tests[:-1] if test != "True"]
-    last = _stripped(given[-1])
-    if not wanted:
-        return list(last)
-    if len(given) == 2 and (same := _EQUAL.fullmatch(" and ".join(tests))):
-        return [Part(name=expression(last), value=value, test=f"{same[1]} == {same[2]}")]
-    told = " and ".join([*wanted, *([tests[-1]] if tests[-1] != "True" else [])])
-    return [Part(name=f'{expression(last)} if {" and ".join(wanted)} else ""', value=value, test=told)]
-
-
-_EQUAL = re.compile(r"(\S+) in (\S+) and \2 in \1")
-
-
-def _operand(source: str) -> str:
-    return atom(source) if re.search(r" (if|or|and) ", source) else source
 
 
 def _abspath(given: Sequence[Parts]) -> Part:

@@ -52,7 +52,7 @@ def migrate(
     while True:
         values = Values(statements, database, make, early, asked)
         shell, before, whole = _shell(statements, database)
-        recipes = Recipes(values, literal, shell, before, whole)
+        recipes = Recipes(values, whole=whole, literal=literal, shell=shell, before=before)
         rules = Rules(
             values=values,
             recipes=recipes,

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 from imgmake.migrate import contained
 from imgmake.migrate.arguments import image_arguments
 from imgmake.migrate.expand import Uncovered, mentioned
+from imgmake.migrate.lines import Mixed, Step
 from imgmake.migrate.model import Cond, Doubt, Left, Line, Made, Rule
 from imgmake.migrate.needs import Needs
 from imgmake.migrate.python import Part, Parts, TooLate, expression, identifier, names_in, quoted, today
-from imgmake.migrate.recipes import OWN, Mixed, Recipes, Step
+from imgmake.migrate.recipes import OWN, Recipes
 from imgmake.migrate.stated import lines
 
 _WRITES = re.compile(r"\$@|\$\(@|>\s*\S|\btouch\b|-o\s")

@@ -138,16 +138,19 @@ class Values(Meanings, Texts, Conditions):
 
     def fixed(self, name: str, found: Sequence[tuple[Assign, Path]]) -> str:
         """Why a variable is written with make's value: nothing can change it, or no Pipefile could; else empty."""
-        own = {name: [Part(name=self.python(name), value=self.today.get(name, ""))]}
         for cond in dict.fromkeys(cond for _, path in found for cond, _ in path):
             try:
-                self.condition(cond, own)
+                self.asked_of(name, cond)
             except Uncovered as error:
                 if isinstance(error, TooLate):
                     self.hasten_python(error.names)
                 self.settled_today[name] = str(error)
                 return str(error)
         return "the same in every run" if len(found) > 1 and self._folds(found) else ""
+
+    def asked_of(self, name: str, cond: Cond) -> str | bool:
+        """A condition around a definition of a variable, which may ask for that variable's own value so far."""
+        return self.condition(cond, {name: [Part(name=self.python(name), value=self.today.get(name, ""))]})
 
     def effective(self, name: str) -> list[tuple[Assign, Path]]:
         """The definitions that count, each with its conditions: those in a branch that is never taken do not."""
