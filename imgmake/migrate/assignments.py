@@ -63,7 +63,7 @@ class VariableWriter:
         self.export_names = [n for n in plain if self.values.known(n).python]
         # What goes into an environment is looked into by no shell.
         self.values.hastened |= {n for n in self.export_names if self.values.known(n).dollar} - self.values.early
-        self.recipes.exports = frozenset(self.export_names)
+        self.recipes.exports = self.values.exported = frozenset(self.export_names)
 
     def _exports(self) -> None:
         """Written before the first rule that has a recipe."""

@@ -91,12 +91,14 @@ class Calls:
         if not named:
             return self._use(today(parts), raw, scope)
         frame = "".join("(.+)" if part.name else re.escape(part.text) for part in parts)
-        found = [(name, match[1]) for name in self.definitions if (match := re.fullmatch(frame, name))]
-        if len(named) != 1 or not found or len(found) > 20:
+        one = len(named) == 1
+        found = [(n, match[1] if one else n) for n in self.definitions if (match := re.fullmatch(frame, n))]
+        if not found or len(found) > 20:
             raise Uncovered(f"{raw} names a variable that can be overridden")
         values = [(key, expression(self.at_load(f"$({name})", scope))) for name, key in found]
         listed = ", ".join(f"{quoted(key)}: {source}" for key, source in values)
-        return [Part(name=f'{{{listed}}}.get({named[0].name}, "")', value=self.ask(raw, scope))]
+        key = named[0].name if one else expression(parts)
+        return [Part(name=f'{{{listed}}}.get({key}, "")', value=self.ask(raw, scope))]
 
     # --- calls ----------------------------------------------------------------------------------------------
 

@@ -183,7 +183,7 @@ class Checker:
 
     def _settled(self, text: str) -> str:
         """make's answer for what it asks a shell while it expands, and we while it runs."""
-        for ours, answer in self.migration.values.settled.items():
+        for ours, answer in sorted(self.migration.values.settled.items(), key=lambda each: -len(each[0])):
             text = text.replace(ours, answer)
         return re.sub(r"\$\{(HOME|USER|PATH|LOGNAME|TMPDIR)\}", lambda match: self.environ.get(match[1], ""), text)
 

@@ -160,9 +160,16 @@ def _spliced(part: Part) -> str:
 @lru_cache(maxsize=4096)
 def inside(source: str) -> str | None:
     """An expression as it may stand in an f-string between double quotes; None where Python 3.11 has no way."""
-    found = re.sub(r'"([^"\\\']*)"', r"'\1'", source) if not re.search(r"f\"[^\"]*\{[^\"]*'", source) else source
+    pieces = re.split(r"""([rf]*"(?:[^"\\]|\\.)*"|[rf]*'(?:[^'\\]|\\.)*')""", source)
+    for at in range(1, len(pieces), 2):
+        literal = pieces[at].lstrip("rf")
+        prefix = pieces[at].removesuffix(literal)
+        if re.search(r"['\"\\]", literal[1:-1]):
+            return None
+        pieces[at] = f"{prefix}'{literal[1:-1]}'"
+    found = "".join(pieces)
     found = f"({found})" if found.startswith("{") else found
-    return None if '"' in found or "\\" in found or "#" in found else found
+    return None if "\\" in found or "#" in found or '"' in found else found
 
 
 @lru_cache(maxsize=4096)

@@ -249,11 +249,11 @@ class Texts(Calls):
         """make's answer for an expression, what is bound in its place bound for make, too."""
         names = self.reached(raw) if scope else frozenset[str]()
         bound = [(name, today(list(map(_looked_into, parts)))) for name, parts in scope.items() if name in names]
-        text = raw
+        text = f"{LISTED}{raw}" if "MAKEFILELISTED" in self.reached(raw) else raw
         for name, value in bound:
             text = self._with(name, value, text)
         if text not in self.asked:
-            self.asked[text] = self.make.values([text])[0].replace(" .imgmake-ask.mk", "")
+            self.asked[text] = self.make.values([text])[0]
         return self.asked[text]
 
     def _with(self, name: str, value: str, text: str) -> str:
@@ -278,6 +278,8 @@ class Texts(Calls):
         return frozenset(found)
 
 
+# Without the file that make is asked by.
+LISTED = "$(eval MAKEFILELISTED := $(filter-out .imgmake-ask.mk,$(MAKEFILELISTED)))"
 HERE_PART = Part("$PWD", dollar=True, leaves=("",))
 
 

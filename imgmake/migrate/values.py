@@ -37,7 +37,7 @@ from imgmake.migrate.python import (
     today,
 )
 from imgmake.migrate.scratch import Make
-from imgmake.migrate.texts import ASKING, HERE, Texts
+from imgmake.migrate.texts import ASKING, HERE, LISTED, Texts
 from imgmake.variables import LATE, NAME
 
 __all__ = ["Scope", "Values"]
@@ -74,6 +74,7 @@ class Values(Meanings, Texts, Conditions):
         self.inputs: dict[str, None] = {}  # read, and set nowhere
         self.settled_today: dict[str, str] = {}  # variables with make's value of today, each with why
         self.settled: dict[str, str] = {}  # shell text of ours, and the make text that it stands for
+        self.exported: frozenset[str] = frozenset()  # names that every recipe's shell is given
         self.said: set[str] = set()  # messages that make gives while it expands a recipe
         self.taken_apart: set[str] = set()  # constants whose words went into commands
         self.why_fixed: dict[str, str] = {}
@@ -93,8 +94,8 @@ class Values(Meanings, Texts, Conditions):
     def _values(self, names: Sequence[str]) -> dict[str, str]:
         """make's value of each variable, and the answers kept for when a text asks for the same."""
         missing = [f"$({name})" for name in names if f"$({name})" not in self.asked]
-        for text, value in zip(missing, self.make.values(missing) if missing else [], strict=True):
-            self.asked[text] = value.replace(" .imgmake-ask.mk", "")
+        answers = self.make.values([LISTED, *missing])[1:] if missing else []
+        self.asked.update(zip(missing, answers, strict=True))
         return {name: self.asked[f"$({name})"] for name in names}
 
     # --- one variable ---------------------------------------------------------------------------------------
