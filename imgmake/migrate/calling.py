@@ -150,7 +150,8 @@ class Calls:
         every_part = [part for parts in found for part in parts]
         if any(part.dollar for part in every_part) and name not in _SHELLS_TOO:
             raise Uncovered(f"{raw} looks into what only a shell knows")
-        if not any(part.name or part.dollar for part in every_part):
+        of_target = not any(part.name for part in found[-1]) and AUTOMATIC.intersection(mentioned(every[-1]))
+        if of_target or not any(part.name or part.dollar for part in every_part):
             if name in _WORLDLY:
                 raise Uncovered(f"$({name} …) asks how make was called")
             return self._placed(self.ask(raw, scope))

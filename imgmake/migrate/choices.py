@@ -20,8 +20,8 @@ def choice(test: Parts, then: Parts, otherwise: Parts, value: str) -> list[Part]
     positive = expression(merged(then))
     if wanted.startswith("not ") and one_name(otherwise) and expression(stripped(otherwise)) == wanted[4:]:
         return either([stripped(otherwise), then], value)
-    if not merged(otherwise) and one_name(test) and positive == expression(stripped(test)):
-        return [stripped(test)[0]]
+    if one_name(test) and positive == expression(stripped(test)):
+        return either([stripped(test), otherwise], value) if merged(otherwise) else [stripped(test)[0]]
     source = f"{_arm(positive)} if {wanted} else {expression(merged(otherwise))}"
     if wanted.startswith("not ") and " or " not in wanted and " and " not in wanted:
         source = f"{_arm(expression(merged(otherwise)))} if {wanted[4:]} else {positive}"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
 
-from imgmake.migrate.expand import calls, mentioned
-from imgmake.migrate.model import Assign, Cond, Rule
+from imgmake.migrate import reader
+from imgmake.migrate.expand import Call, calls, mentioned, pieces
+from imgmake.migrate.model import Assign, Cond, Line, Rule
 
 AUTOMATIC = frozenset("@<^?*+|%")
 
@@ -92,3 +93,39 @@ def branches(each: Assign, around: tuple[Cond, ...]) -> Iterator[tuple[Cond, boo
     inside: tuple[object, ...] = (*around[1:], each)
     for cond, inner in zip(around, inside, strict=False):
         yield cond, inner in cond.then
+
+
+def hoisted(statements: Iterable[object], defined: Collection[str]) -> dict[str, Assign]:
+    """Variables that one ``$(eval …)`` of one recipe sets, whatever its target: they are like those of the Makefile."""
+    found: dict[str, list[Assign]] = {}
+    for line in _recipe_lines(statements):
+        for text in _evaluated(line.text):
+            each = reader.read(text.replace("$$", "$"))[:1]
+            if each and isinstance(each[0], Assign):
+                found.setdefault(each[0].name, []).append(replace(each[0], line=line.line))
+    return {
+        name: every[0]
+        for name, every in found.items()
+        if len(every) == 1
+        and name not in defined
+        and re.fullmatch(r"\w+", name)
+        and every[0].op in ("=", ":=")
+        and not (every[0].export or every[0].target or is_macro(every[0].value))
+    }
+
+
+def _evaluated(text: str) -> Iterator[str]:
+    for piece in pieces(text):
+        if isinstance(piece, Call) and piece.function == "eval":
+            yield piece.arguments.strip()
+
+
+def _recipe_lines(statements: Iterable[object], *, guarded: bool = False) -> Iterator[Line]:
+    """The lines of all recipes that no condition guards."""
+    for each in statements:
+        if isinstance(each, Rule):
+            yield from _recipe_lines(each.recipe, guarded=True)
+        elif isinstance(each, Cond) and not guarded:
+            yield from _recipe_lines((*each.then, *each.otherwise))
+        elif isinstance(each, Line):
+            yield each

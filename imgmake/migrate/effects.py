@@ -130,6 +130,8 @@ class Effects:
         if not isinstance(each, Assign) or each.target or each.op not in ("=", ":=", "::=", "?=") or each.export:
             raise Uncovered(f"$(eval {text}) changes what make knows")
         name = today(self._values.parts(each.name, scope))
+        if name in self._values.hoisted:
+            return {}
         if each.op == "?=" and (name in scope or name in self._values.definitions):
             return {}
         parts = self._values.parts(each.value, scope)

@@ -147,8 +147,11 @@ def family(sources: Sequence[str], stems: Sequence[str], name: str) -> str | Non
 def _spliced(source: str) -> Iterable[str]:
     """The expressions in f-strings, where a name in brackets would be text."""
     for prefix, literal in _STRING.findall(source):
-        if "f" in prefix:
-            yield from re.findall(r"\{([^{}]*)\}", literal.replace("{{", "").replace("}}", ""))
+        depth, found = 0, ""
+        for char in literal.replace("{{", "").replace("}}", "") if "f" in prefix else "":
+            depth += (char == "{") - (char == "}")
+            found += char if depth else ""
+        yield found
 
 
 def _holes(source: str, stem: str) -> str:

@@ -17,6 +17,7 @@ from imgmake.migrate.definitions import (
     Source,
     asks_if_unset,
     branches,
+    hoisted,
     is_macro,
     tests_itself,
     used,
@@ -37,7 +38,7 @@ from imgmake.migrate.python import (
     today,
 )
 from imgmake.migrate.scratch import Make
-from imgmake.migrate.texts import ASKING, HERE, LISTED, Texts
+from imgmake.migrate.texts import ASKING, HERE, Texts
 from imgmake.variables import LATE, NAME
 
 __all__ = ["Scope", "Values"]
@@ -67,6 +68,8 @@ class Values(Meanings, Texts, Conditions):
         self.hastened: set[str] = set()
         self.definitions: dict[str, list[tuple[Assign, tuple[Cond, ...]]]] = {}
         self._collect(statements, ())
+        self.hoisted = hoisted(statements, self.definitions)
+        self.definitions |= {each.name: [(each, ())] for each in self.hoisted.values()}
         self.asked: dict[str, str] = {} if asked is None else asked
         names = sorted(n for n in {*self.definitions, *used(statements)} if not re.search(r"[\s$(){}]", n))
         self.today = self._values(names)
@@ -94,7 +97,7 @@ class Values(Meanings, Texts, Conditions):
     def _values(self, names: Sequence[str]) -> dict[str, str]:
         """make's value of each variable, and the answers kept for when a text asks for the same."""
         missing = [f"$({name})" for name in names if f"$({name})" not in self.asked]
-        answers = self.make.values([LISTED, *missing])[1:] if missing else []
+        answers = self.make.values(missing) if missing else []
         self.asked.update(zip(missing, answers, strict=True))
         return {name: self.asked[f"$({name})"] for name in names}
 
