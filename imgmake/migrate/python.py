@@ -8,7 +8,7 @@ import keyword
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from imgmake.migrate.expand import Uncovered
 
@@ -103,6 +103,7 @@ class Part:
 Parts = Sequence[Part]
 
 
+@cache
 def identifier(name: str) -> str:
     """A Python name for a variable of make's; one of our own words, or Python's, gets an underscore behind it."""
     found = re.sub(r"\W", "_", name, flags=re.ASCII)
