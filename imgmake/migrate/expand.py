@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 FUNCTIONS = frozenset(
     [
@@ -105,6 +106,15 @@ def pieces(text: str) -> Iterator[Piece]:
     >>> list(pieces("a$(B)$$c$@"))[1:3]
     [Use(name='B', raw='$(B)'), Dollar()]
     """
+    return iter(_pieces(text))
+
+
+@lru_cache(maxsize=1 << 14)  # the same few texts are taken apart again and again
+def _pieces(text: str) -> tuple[Piece, ...]:
+    return tuple(_taken_apart(text))
+
+
+def _taken_apart(text: str) -> Iterator[Piece]:
     start = at = 0
     while (at := text.find("$", at)) >= 0:
         if start < at:
