@@ -22,6 +22,7 @@ _DOMAIN = re.compile(rf"(?:{_HOST_PART}(?:\.{_HOST_PART})*|\[[a-fA-F0-9:]+\])(?:
 _PATH_PART = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DIGEST_LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128}
+_LOGIN = re.compile(r"(?:[a-z]+://)?[^/@]*@(?=[^/@]+/)")  # before a host; a digest has no slash behind its @
 _IDENTIFIER = re.compile(r"[a-f0-9]{64}")
 
 
@@ -192,6 +193,11 @@ def _split_domain(text: str) -> tuple[str, str]:
 def _refuse_odd_text(text: str) -> None:
     if not text:
         raise InvalidReference("an image reference is empty", hint="it looks like repository:tag")
+    if login := _LOGIN.match(text):  # which no text shows
+        rest = text[login.end() :]
+        raise InvalidReference(
+            f"an image reference holds a login: ***@{rest}", hint=f"docker login {rest.partition('/')[0]}; write {rest}"
+        )
     if text != text.strip() or any(c.isspace() or not c.isprintable() for c in text):
         raise InvalidReference(f"invalid image reference {text!r}: it holds white space or a control character")
     if "://" in text:

@@ -38,6 +38,11 @@ INVALID = [
     ("docker build .", "white space"),
     ("app\n", "white space"),
     ("https://github.com/acme/app", "starts like a URL"),
+    (
+        "ada:secret@reg.test:5000/app",
+        "login: ***@reg.test:5000/app\n  docker login reg.test:5000; write reg.test:5000/app",
+    ),
+    ("https://ada:secret@reg.test/app:1", "a login: ***@reg.test/app:1\n"),
     ("1a3f5e7d" * 8, "are an image ID"),
     ("acme/Shop", "'acme/Shop' must be lower case"),
     ("docker.io/Debian", "'Debian' must be lower case"),
