@@ -83,6 +83,7 @@ class Checker:
             for one in before
             if one.verdict != "different" and one.target not in said and self._mentions(one.target, name)
         ]
+        self.make.ahead([one.target for one in changed[:_MOST]], {**self._metadata()[0], **value})
         for one in changed[:_MOST]:
             compared = self.one(one.target, value)
             if compared.verdict == "different":
