@@ -68,9 +68,9 @@ def _pretend(options: Options, session: Session, goals: Sequence[str], reporter:
 
 
 def _raise_errors(prospects: Sequence[Prospect]) -> None:
-    """Each error once: what hangs on a target that cannot be judged has the same one."""
+    """Each error once: what hangs on a target that cannot be judged has the same one, or one that says the same."""
     found = [p.forecast.error for p in prospects if p.forecast.error is not None]
-    raise_all(dict.fromkeys(found))
+    raise_all({str(error): error for error in found}.values())
 
 
 def clean(options: Options, goals: Sequence[str], reporter: Reporter) -> int:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from imgmake.app import Options, build
-from imgmake.errors import GraphError, ImgmakeError, Problems
+from imgmake.app import Options, build, plan
+from imgmake.errors import EngineUnavailable, GraphError, ImgmakeError, Problems
 from tests.fakes import RecordingReporter
 from tests.unit.runs import Repo
 
@@ -440,3 +440,11 @@ def test_a_check_called_like_the_file_that_it_reads(repo: Repo) -> None:
     assert repo.run("notes").ran == ["notes"]
     assert repo.run("notes").ran == []
     assert repo.put("notes", "2").run("notes").ran == ["notes"]
+
+
+def test_an_engine_that_does_not_answer_is_told_of_once(repo: Repo) -> None:
+    """Every image said so, each with its hint."""
+    repo.pipefile('image("a")\nimage("b")\nphony("all", "a", "b")\n').put("Dockerfile", "FROM scratch\n")
+    environ = {**os.environ, "DOCKER_HOST": f"unix://{repo.path}/nobody"}
+    with pytest.raises(EngineUnavailable):
+        plan(Options(directory=repo.path, environ=environ, goals=("all",)))
