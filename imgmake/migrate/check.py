@@ -38,6 +38,7 @@ _FIXED = {
 _OVERRIDDEN = "imgmake-check"
 _BOTH = "fails in both"
 _GUARD = re.compile(r"[^\s:]+:\d+: \*\*\* (.*?)\.?  Stop\.$", re.DOTALL)
+_IN_CONTAINER = re.compile(r"\bdocker\s+(?:container\s+)?run\b")
 _SHORT = 80
 _MOST = 12  # targets that are compared anew for each variable
 _TOOLS = ((contained.HADOLINT,), (contained.STRUCTURE_TEST,))
@@ -226,7 +227,7 @@ class Checker:
     def _equal(self, theirs: Command, ours: Command, every: Sequence[Command]) -> list[str] | None:
         """Why two commands are equal, as far as that has to be told; None when they are not."""
         if {theirs.key, self._exporting(theirs, ours)} & {ours.key, *ours.loose}:
-            outside = theirs.key[:1] in _TOOLS and "docker" in theirs.text and "docker" not in ours.text
+            outside = theirs.key[:1] in _TOOLS and _IN_CONTAINER.search(theirs.text) and "docker " not in ours.text
             return [f"{theirs.key[0]} runs without a container"] if outside else []
         if theirs.key[:1] == ("docker run",) == ours.key[:1]:
             return contained.as_caller(theirs.key, ours.key)
