@@ -15,7 +15,8 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 
 from imgmake.errors import ImgmakeError, Interrupted, placed
 from imgmake.executor.building import Building
@@ -26,7 +27,9 @@ from imgmake.executor.transaction import End, Transaction
 from imgmake.graph import Node
 from imgmake.model import FileRule, ImageRule, Outcome, PhonyRule, PublishRule, State, Verdict
 from imgmake.plan import Plan
-from imgmake.ports import Output
+from imgmake.ports import Output, undisturbed
+
+_LISTENS = 0.2  # seconds: Ctrl-C that comes between Python's look for it and a wait is heard only when the wait ends
 
 
 class Loop:
@@ -227,9 +230,14 @@ class Loop:
             self._slots.wait()
             if self._ended.empty():
                 return
-        name = self._ended.get()
+        name = self._next_ended()
         self._jobs.discard(name)
         self._finish(plan, self._ends[name])
+
+    def _next_ended(self) -> str:
+        while True:
+            with suppress(queue.Empty):
+                return self._ended.get(timeout=_LISTENS)
 
     def _attempt(self, node: Node, judgement: Judgement) -> Outcome:
         began = time.monotonic()
@@ -263,13 +271,14 @@ class Loop:
     # --- ends -----------------------------------------------------------------------------------------------
 
     def _finish(self, plan: Plan, outcome: Outcome) -> None:
-        cancelled = plan.move(outcome.target, outcome.state)
-        if outcome.state is State.SENT:
-            self._sent[outcome.target] = outcome
-            self._run.world.reporter.sent(outcome.target)
-            return
-        self._tell(outcome)
-        self._cancelled(cancelled)
+        with undisturbed():
+            cancelled = plan.move(outcome.target, outcome.state)
+            if outcome.state is State.SENT:
+                self._sent[outcome.target] = outcome
+                self._run.world.reporter.sent(outcome.target)
+                return
+            self._tell(outcome)
+            self._cancelled(cancelled)
 
     def _cancelled(self, names: Iterable[str]) -> None:
         for name in names:
@@ -302,7 +311,8 @@ class Loop:
         if self._hindrance(plan):
             self._end_sent(plan, {})
             return True
-        self._tagging = pool.submit(self._transaction.commit, plan.sent())
+        with undisturbed():
+            self._tagging = pool.submit(self._transaction.commit, plan.sent())
         ends = self._wait(self._tagging)
         self._end_sent(plan, ends)
         self._tagging = None
@@ -316,6 +326,8 @@ class Loop:
         while True:
             try:
                 self._heed(stops)  # in here: the second may come while the first is heeded
+                while not wait([tagging], _LISTENS).done:
+                    continue
                 return tagging.result()
             except KeyboardInterrupt:
                 stops += 1
@@ -334,7 +346,7 @@ class Loop:
         with self._run.signals.lock:
             self._run.changed()
         for name in plan.sent():
-            sent, end = self._sent.pop(name), ends.get(name, untagged)
+            sent, end = self._sent[name], ends.get(name, untagged)
             error = placed(end.error, self._run.node(name).rule.place) if end.error else None
             verdict = sent.verdict._replace(note=end.note) if end.note else sent.verdict
             self._finish(plan, sent._replace(state=end.state, verdict=verdict, error=error))

@@ -7,7 +7,7 @@ from imgmake.ports.containers import Builder, BuildRequest, ContainerSpec, Engin
 from imgmake.ports.evidence import Evidence, Finding
 from imgmake.ports.journal import Damaged, Journal, TagWrite, Unfinished
 from imgmake.ports.registries import Artifact, Referrer, Registry, Remote
-from imgmake.ports.running import Cancel, Output, Shell, Slots, Unshared
+from imgmake.ports.running import Cancel, Output, Shell, Slots, Unshared, undisturbed
 from imgmake.ports.telling import Reporter
 from imgmake.ports.world import (
     Clock,
@@ -56,4 +56,5 @@ __all__ = [
     "TagWrite",
     "Unfinished",
     "Unshared",
+    "undisturbed",
 ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -41,6 +43,24 @@ class Cancel:
     def wait(self, seconds: float) -> bool:
         """Sleep up to `seconds`; True when stopped meanwhile."""
         return self._event.wait(seconds)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back until the end of the block: what is done in it is never half done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[int] = []
+    stops = (signal.SIGINT, signal.SIGTERM)
+    kept = [(stop, signal.signal(stop, lambda got, _: held.append(got))) for stop in stops]
+    try:
+        yield
+    finally:
+        for stop, handler in reversed(kept):  # SIGINT last: it may end this at once
+            signal.signal(stop, handler)
+        for number in held[:1]:
+            signal.raise_signal(number)
 
 
 class Slots(Protocol):

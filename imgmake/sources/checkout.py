@@ -10,8 +10,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import signal
-import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from tempfile import mkdtemp
 from typing import NamedTuple
 
 from imgmake.errors import SourceError, UsageError
+from imgmake.ports import undisturbed
 
 _MARK = ".imgmake-"  # a worktree of ours is called .<repository>.imgmake-<commit>-<random>
 _LOCK = "imgmake.lock"  # in the folder that git keeps for a worktree
@@ -87,7 +86,7 @@ def clean_checkout(folder: Path, revision: str, warn: Callable[[str], object] | 
                 raise UsageError(f"{revision} has no folder {inside.relative_to(top)}")
             yield Checkout(inside, git.top, top, commit.name, commit.branch)
         finally:
-            with _undisturbed():
+            with undisturbed():
                 _removed(git, top, warn)
                 os.close(lock)
 
@@ -264,23 +263,5 @@ def _uninterrupted(path: Path) -> Iterator[None]:
     """One at a time, so that nobody sweeps what another is just making; and no Ctrl-C in the middle of it."""
     with path.open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with _undisturbed():
+        with undisturbed():
             yield
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Hold SIGINT and SIGTERM back until the end of the block: a worktree is never half made or half removed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    held: list[int] = []
-    stops = (signal.SIGINT, signal.SIGTERM)
-    kept = [(stop, signal.signal(stop, lambda got, _: held.append(got))) for stop in stops]
-    try:
-        yield
-    finally:
-        for stop, handler in kept:
-            signal.signal(stop, handler)
-        for number in held[:1]:
-            signal.raise_signal(number)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -480,6 +481,12 @@ def stopped(repo: Repo, when: str) -> Ran:
     with repo.session(jobs=2, overrides=SECOND) as (session, reporter):
 
         def press() -> None:
+            end = time.monotonic() + 20
+            while (
+                when.startswith("send") and ("sent", "push/a") not in reporter.events
+            ):  # the two are sent side by side
+                assert time.monotonic() < end
+                time.sleep(0.001)
             os.kill(os.getpid(), signal.SIGINT)
             assert wait_for(session.run.signals.cancel)
 
