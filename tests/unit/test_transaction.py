@@ -482,9 +482,7 @@ def stopped(repo: Repo, when: str) -> Ran:
 
         def press() -> None:
             end = time.monotonic() + 20
-            while (
-                when.startswith("send") and ("sent", "push/a") not in reporter.events
-            ):  # the two are sent side by side
+            while when.startswith("send") and ("sent", "push/a") not in reporter.events:  # side by side
                 assert time.monotonic() < end
                 time.sleep(0.001)
             os.kill(os.getpid(), signal.SIGINT)
