@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -48,6 +48,11 @@ class Planner(contextlib.ExitStack):
                 raise prospect.forecast.error
             found += [(prospect.node.id, prospect.node.rule.kind.value, line) for line in prospect.lines]
         return found
+
+    def needs(self, target: str) -> Collection[str]:
+        """Everything that has to be done before a target is."""
+        graph = self.session({}).run.graph
+        return [name for name in graph.closure([target]) if name != target]
 
     def session(self, overrides: Mapping[str, str]) -> Session:
         """The Pipefile as it is with some variables overridden. Raises ImgmakeError."""

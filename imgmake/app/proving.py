@@ -83,7 +83,7 @@ def prove(
 def compare(options: Options, scratch: Path, make: Make, migration: Migration) -> tuple[Compared, ...]:
     """Every target in both dry runs, with and without variables overridden."""
     with _planner(options, scratch, migration) as planner:
-        checker = Checker(make, migration, _planned(planner), options.environ)
+        checker = Checker(make, migration, _planned(planner), options.environ, planner.needs)
         found = checker.plain()
         return (*found, *checker.overridden(found))
 
@@ -98,7 +98,7 @@ def _tried(
         except ImgmakeError as error:
             if _settled(error, migration, doubts) or doubts.blame(_blamed(error, migration)):
                 return None
-        checker = Checker(make, migration, _planned(planner), options.environ)
+        checker = Checker(make, migration, _planned(planner), options.environ, planner.needs)
         found = checker.plain()
         if doubts.blame(_wrong(checker, found)):
             return None

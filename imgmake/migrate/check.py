@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from imgmake.errors import ImgmakeError
 from imgmake.migrate import contained
-from imgmake.migrate.dryrun import Command, commands, filled, key, unwrapped
+from imgmake.migrate.dryrun import Command, commands, filled, images, key, unwrapped
 from imgmake.migrate.expand import mentioned
 from imgmake.migrate.migration import Migration
 from imgmake.migrate.model import Assign, Compared, Cond, Rule
@@ -52,6 +52,7 @@ class Checker:
     migration: Migration
     planned: Planned
     environ: Mapping[str, str]
+    needs: Callable[[str], Collection[str]]  # all that a target of the Pipefile waits for
 
     def plain(self) -> tuple[Compared, ...]:
         """Each target of the Makefile."""
@@ -219,10 +220,23 @@ class Checker:
             return Compared(target, "different", (f"imgmake runs what make does not: {_short(extra)}",), *texts)
         if not _in_order([(at, ours[at].target) for at in met]):
             return Compared(target, "different", ("the commands of a target come in another order",), *texts)
+        if race := self._race(ours):
+            return Compared(target, "different", (race,), *texts)
         if met != sorted(met):
             why.append("targets that do not need each other come in another order")
         told = [each for each in (*why, *reasons) if each]
         return Compared(target, "better" if told else "same", tuple(dict.fromkeys(told)))
+
+    def _race(self, ours: Sequence[Command]) -> str:
+        """What two targets would do at once here, and one after the other in make; empty when they would not."""
+        makers = [(each.target, image) for each in ours for image in images(each)]
+        for maker, image in dict.fromkeys(makers):
+            word = re.compile(rf"(?<![\w./:-]){re.escape(image)}(?![\w./:-])")
+            for user in dict.fromkeys(each.target for each in ours if word.search(self._settled(each.text))):
+                both = {maker, user}
+                if len(both) == 2 and user not in self.needs(maker) and maker not in self.needs(user):
+                    return f"{user} takes {image}, and could run before {maker} has made it"
+        return ""
 
     def _equal(self, theirs: Command, ours: Command, every: Sequence[Command]) -> list[str] | None:
         """Why two commands are equal, as far as that has to be told; None when they are not."""

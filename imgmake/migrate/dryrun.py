@@ -79,6 +79,15 @@ def key(text: str, folder: str) -> tuple[str, ...]:
     return contained.key(text) or _docker_key(text, words) or tuple(words)
 
 
+def images(command: Command) -> list[str]:
+    """The names that a command gives to an image."""
+    if command.key[:1] == ("docker build",):
+        return [each.removeprefix("tag=") for each in command.key if each.startswith("tag=")]
+    if command.key[:1] == ("docker tag",):
+        return [command.key[-1]]
+    return re.findall(r"\bdocker\s+(?:buildx\s+)?build\b[^;&|]*?\s(?:-t|--tag)[ =]([\w./:-]+)", command.text)
+
+
 def _literal(match: re.Match[str]) -> str:
     """A dollar that a shell leaves alone is another than the one that it looks at."""
     return match[0] if match[1] is None else match[0].replace("$", _DOLLAR).replace("`", _TICK)

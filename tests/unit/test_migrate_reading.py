@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from imgmake.app import proving
-from imgmake.app.migrating import Migrated, migrate_makefile
+from imgmake.app.migrating import Migrated, check_makefile, migrate_makefile
 from imgmake.app.options import Options
 from imgmake.errors import PipefileError, Place
 from imgmake.migrate import check, dryrun, mending, together
@@ -253,3 +253,20 @@ def test_the_same_command_of_several_targets_is_met_in_its_order(tmp_path: Path)
 def test_what_make_exports_is_what_a_shell_is_given(tmp_path: Path) -> None:
     exported = 'export A ?= 1\nall:\n\techo "$$A" "$(A)"\n'
     assert verdicts(migrated(tmp_path, exported)) == {"all": "same"}
+
+
+def test_two_targets_that_only_stand_in_order_are_a_race_when_one_takes_the_other_s_image(tmp_path: Path) -> None:
+    makefile = "all: build push\nbuild:\n\tdocker build -t acme/app .\npush:\n\tdocker push acme/app\n"
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    assert verdicts(migrated(tmp_path, makefile))["all"] == "better"
+    pipefile = """\
+from imgmake import image, phony, sh
+phony("all", "build", "push")
+image("build", tags="acme/app")
+phony("push", sh("docker push acme/app"))
+"""
+    (tmp_path / "Pipefile.py").write_text(pipefile)
+    found = check_makefile(Options(directory=tmp_path, environ=ENVIRON))
+    assert {each.target: each.why for each in found.compared}["all"] == (
+        "push takes acme/app, and could run before build has made it",
+    )
