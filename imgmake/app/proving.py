@@ -32,10 +32,11 @@ class Doubts:
 
     targets: dict[str, Doubt] = field(default_factory=dict)
     statements: dict[str, str] = field(default_factory=dict)
+    last: Mapping[str, str] = field(default_factory=dict)  # who was blamed last, and for what
 
     def blame(self, found: Mapping[str, str]) -> bool:
         """Trust some targets less; whether anything was left to take from them."""
-        before = dict(self.targets)
+        before, self.last = dict(self.targets), found
         for target, why in found.items():
             level = before[target].level + 1 if target in before else 1
             if level <= _LEFT_OUT:
@@ -70,9 +71,12 @@ def prove(
     scratch: a copy of the folder, in which make runs and the Pipefile may stand.
     write:   the migration, given the targets that are doubted.
     """
-    doubts = Doubts()
+    doubts, text = Doubts(), ""
     for _ in range(_ROUNDS - 1):
         migration = doubts.applied(write(doubts.targets))
+        if migration.pipefile.text == text and doubts.blame(doubts.last):
+            continue  # less trust has changed nothing: it is as wrong as before
+        text = migration.pipefile.text
         found = _tried(options, scratch, make, migration, doubts)
         if found is not None:
             return migration, found
