@@ -133,10 +133,18 @@ class RuleWriter(VariableWriter):
         if rule.pattern or any("%" in name for name, _ in targets):
             self._family(rule, targets, indent)
             return
+        for target, _ in targets:
+            self._counted_on(target, rule, indent)
         declared = [
             self._declare(target, rule, spelt=spelt) for target, spelt in targets if self._stands_here(target, rule)
         ]
         self._write_all(declared, [each.target for each in declared], indent)
+
+    def _counted_on(self, target: str, rule: Rule, indent: int) -> None:
+        made = self.rules.database.targets.get(target)
+        if made is not None and self._stands_here(target, rule) and self.rules.order.counted_on(made):
+            why = "make does these one after the other: so does `imgmake -j1`"
+            self._later(rule.line, f"{target}: {' '.join(made.prerequisites)}", why, indent, file=rule.file)
 
     def _targets(self, rule: Rule) -> list[tuple[str, Parts]]:
         """Each target's name, and how it is spelt."""

@@ -12,6 +12,7 @@ from imgmake.migrate.expand import Uncovered, mentioned
 from imgmake.migrate.lines import Mixed, Step
 from imgmake.migrate.model import Cond, Doubt, Left, Line, Made, Rule
 from imgmake.migrate.needs import Needs
+from imgmake.migrate.order import Order
 from imgmake.migrate.python import Part, Parts, TooLate, expression, identifier, names_in, quoted, today
 from imgmake.migrate.recipes import OWN, Recipes
 from imgmake.migrate.stated import lines
@@ -45,6 +46,14 @@ class Rules(Needs):
     first: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # what comes first by the order of a list
     left: list[Left] = field(default_factory=list)
     notes: list[Left] = field(default_factory=list)
+    _order: Order | None = None
+
+    @property
+    def order(self) -> Order:
+        """What is known of the order of lists, found out once."""
+        if self._order is None:
+            self._order = Order(self.database)
+        return self._order
 
     def declare(self, target: str, rule: Rule, stem: str = "", spelt: Parts = ()) -> Declared:
         """The declaration of one target. What cannot be translated becomes one that fails with that message."""
