@@ -46,7 +46,7 @@ def either(given: Sequence[Parts], value: str) -> list[Part]:
     if len(left) == 1:
         return list(left[0])
     tests = [condition(each) for each in left]
-    told = "" if "True" in tests else " or ".join(tests)
+    told = "True" if "True" in tests else " or ".join(tests)
     return [Part(name=" or ".join(_operand(expression(each)) for each in left), value=value, test=told)] if left else []
 
 

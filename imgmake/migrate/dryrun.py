@@ -68,10 +68,10 @@ def unwrapped(text: str) -> list[str]:
 
 def key(text: str, folder: str) -> tuple[str, ...]:
     """What two equal commands have in common; `folder` is where they run."""
-    text = text.replace(folder, "$PWD").replace("\\\n", " ")
+    text = text.replace("\\\n", " ")
     text = re.sub(r"\$\(pwd\)|`pwd`|\$\{PWD\}", "$PWD", text)
     text = _DIRTY.sub("@time-@commit", _TIMES.sub("@time", text))
-    text = _QUOTED.sub(_literal, text)
+    text = _QUOTED.sub(_literal, text).replace(folder, "$PWD")  # make has put the folder in, quotes or not
     try:
         words = shlex.split(text)
     except ValueError:

@@ -37,7 +37,7 @@ def condition(parts: Parts) -> str:
         return "True"
     names = [part for part in parts if part.name]
     tests = [part.test or part.words or (atom(part.name) if " if " in part.name else part.name) for part in names]
-    return " or ".join(tests) if tests else "False"
+    return "True" if "True" in tests else " or ".join(tests) or "False"
 
 
 def words_of(parts: Parts) -> str:

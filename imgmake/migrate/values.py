@@ -180,12 +180,8 @@ class Values(Meanings, Texts, Conditions):
         made: list[tuple[Assign, Path]] = []
         for each, path in found:
             asks = [at for at, (cond, taken) in enumerate(path) if taken and asks_if_unset(cond, name)]
-            if (
-                asks
-                and each.op in _SETS
-                and not _changes(each)
-                and all(op == "?=" for op in (one.op for one, _ in made))
-            ):
+            first = all(one.op == "?=" and around for one, around in made)
+            if asks and first and each.op in _SETS and not _changes(each):
                 made.append((_default(each), tuple(step for at, step in enumerate(path) if at not in asks)))
             else:
                 made.append((each, path))
