@@ -136,7 +136,7 @@ def family(sources: Sequence[str], stems: Sequence[str], name: str) -> str | Non
     """One source that is each of `sources` with its stem for `name`; None when they differ in more than that."""
     if len(sources) < 2 or any(re.search(r"[\"'\\{}]", stem) or not stem for stem in stems):
         return None
-    template = _holes(sources[0], stems[0])
+    template = _holes(sources[0], stems[0], _fixed(sources))
     if "\0" not in template or any("\0" in each for each in _spliced(template)):
         return None
     if any(template.replace("\0", stem) != source for source, stem in zip(sources, stems, strict=True)):
@@ -154,9 +154,15 @@ def _spliced(source: str) -> Iterable[str]:
         yield found
 
 
-def _holes(source: str, stem: str) -> str:
+def _fixed(sources: Sequence[str]) -> frozenset[str]:
+    """The string literals that are the same in all sources, whatever word stands in them."""
+    every = [[match[2] for match in _STRING.finditer(source)] for source in sources]
+    return frozenset(each[0] for each in zip(*every, strict=False) if len(set(each)) == 1)
+
+
+def _holes(source: str, stem: str, fixed: frozenset[str]) -> str:
     word = re.compile(rf"(?<![A-Za-z0-9]){re.escape(stem)}(?![A-Za-z0-9])")
-    return _STRING.sub(lambda match: match[1] + word.sub("\0", match[2]), source)
+    return _STRING.sub(lambda match: match[1] + (match[2] if match[2] in fixed else word.sub("\0", match[2])), source)
 
 
 def _filled(prefix: str, literal: str, name: str) -> str:

@@ -178,6 +178,7 @@ class Rules(Needs):
         if len(found) > 1 or found[0][1]:
             raise Uncovered(f"{name} is made of what is set for this target, in several ways")
         inner[name] = self.values.parts(found[0][0].value, inner)
+        self.values.taken_apart |= {name, *needed}
         return True
 
     def _mentions(self, rule: Rule) -> set[str]:

@@ -29,9 +29,17 @@ class UnreadWriter(RuleWriter):
         found = [made for made in self._from_make() if made.file == file and each.line <= made.line < ends]
         if found:
             self.body.append(f"{' ' * indent}# {' '.join(each.text.split())}"[: layout.WIDTH])
-            self._families(found, indent)
+            self._families(self._as_listed(found, each.text), indent)
         elif not self._only_variables(each):
             self._later(each.line, each.text, "make's own language: no Pipefile has it", indent, file=each.file)
+
+    def _as_listed(self, found: Sequence[Made], text: str) -> list[Made]:
+        """The targets in the order of the list that they are made for."""
+        match = re.search(r"foreach\s+\S+?\s*,([^,]+),", text)
+        listed = self.values.make.values([match[1]])[0].split() if match else []
+        at = {name: place for place, name in enumerate(listed)}
+        places = {made.name: [at[word] for word in at if word in made.name] for made in found}
+        return sorted(found, key=lambda made: (max(places[made.name], default=len(at)), made.name))
 
     def _only_variables(self, each: Other) -> bool:
         """Whether all that is evaluated defines variables, whose values make tells."""
@@ -87,20 +95,22 @@ def _lines(statements: Sequence[Statement | Line], file: str) -> Iterator[int]:
 
 
 def _alike(found: Sequence[Made]) -> list[list[Made]]:
-    """The targets in groups whose recipes come from one place and look alike."""
+    """The targets in groups that come from one place and whose names differ in one word."""
     groups: dict[object, list[Made]] = {}
     for made in found:
-        groups.setdefault((made.file, made.line, len(made.recipe), _shape(made)), []).append(made)
+        place = (made.file, made.line, len(made.recipe))
+        masks = [(*place, mask) for mask in _masks(made.name)]
+        key = next((mask for mask in masks if mask in groups), None)
+        if key is None:
+            others = [mask for one in found if one is not made for mask in _masks(one.name)]
+            key = next((mask for mask in masks if mask[-1] in others), (*place, made.name))
+        groups.setdefault(key, []).append(made)
     return list(groups.values())
 
 
-def _shape(made: Made) -> str:
-    """A recipe without what may be a name."""
-    words = re.split(r"[^\w.]+", made.name)
-    text = "\n".join((*made.recipe, *made.prerequisites, made.name))
-    for word in sorted(filter(None, words), key=len, reverse=True):
-        text = text.replace(word, "\0")
-    return text
+def _masks(name: str) -> list[str]:
+    """A name with each of its words taken out."""
+    return [f"{name[: each.start()]}\0{name[each.end() :]}" for each in re.finditer(r"[A-Za-z0-9]+", name)][::-1]
 
 
 def _stems(names: Sequence[str]) -> list[str]:

@@ -52,7 +52,7 @@ class Writer(UnreadWriter):
             if (k := self.values.known(n)).exported
             and k.kind in ("variable", "late")
             and k.exported == n
-            and n in self.written
+            and re.search(rf"^ *{k.python} = ", text, re.MULTILINE)
         }
         return Pipefile(
             text,
@@ -76,9 +76,11 @@ class Writer(UnreadWriter):
 
     def _used_only(self, lines: list[str]) -> list[str]:
         """Without the constants whose words went into the rules themselves."""
-        gone = self.values.taken_apart - self.used
-        for name in gone:
-            lines = without(lines, self.values.python(name))
+        gone, before = sorted(self.values.taken_apart - self.used), 0
+        while before != len(lines):  # one that is left out may have been the last to use another
+            before = len(lines)
+            for name in gone:
+                lines = without(lines, self.values.python(name))
         return lines
 
     def _named(self, named: set[str]) -> Iterator[str]:

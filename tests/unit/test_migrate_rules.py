@@ -1,0 +1,156 @@
+"""Rules and targets of a Makefile, one small Makefile a construct: what they become, and that make runs the same."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from imgmake.app.migrating import Migrated, migrate_makefile
+from imgmake.app.options import Options
+
+FILES = {
+    "Dockerfile": "FROM scratch\n",
+    "api/Dockerfile": "FROM scratch\n",
+    "web/Dockerfile": "FROM scratch\n",
+    "a.txt": "a\n",
+    "b.txt": "b\n",
+    "common.mk": "\n# Says who.\nWHO ?= you\nhello:\n\techo hello $(WHO)\n",
+}
+
+Migrate = Callable[[str], Migrated]
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("migrate") / "repo"
+    for name, text in FILES.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    author = ["-c", "user.name=a", "-c", "user.email=a@example.com"]
+    for words in (["init", "-q"], ["add", "-A"], [*author, "commit", "-qm", "x"]):
+        subprocess.run(["git", *words], cwd=folder, check=True)
+    return folder
+
+
+@pytest.fixture
+def migrate(repository: Path) -> Migrate:
+    def migrated(makefile: str) -> Migrated:
+        (repository / "Makefile").write_text(makefile)
+        return migrate_makefile(Options(directory=repository), write=False)
+
+    return migrated
+
+
+# A Makefile, and lines that its Pipefile holds. Every target has to be the same, or the same but better.
+SAME = {
+    "a name in .PHONY alone": (
+        ".PHONY: build-x\nall: build-x\nbuild-%:\n\techo $*\n",
+        ["# It stands in .PHONY alone: make does nothing for it.", 'phony("build-x")'],
+    ),
+    "a prerequisite under a condition": (
+        "ifdef CI\npush: login\nendif\npush: build\n\techo push\nlogin build:\n\techo $@\n",
+        ['phony("push", "build", ["login"] if CI else [], sh("echo push"))'],
+    ),
+    "two prerequisites under nested conditions": (
+        "ifdef A\nifeq ($(B),1)\np: x\nelse\np: y\nendif\nendif\np:\n\techo\nx y:\n\techo $@\n",
+        ['["x"] if A and B == "1" else []', '["y"] if A and not (B == "1") else []'],
+    ),
+    "a target that one branch makes": (
+        ".PHONY: lint\nall: lint\nifdef LINT\nlint:\n\techo lint\nendif\n",
+        ['if LINT:\n    phony("lint", sh("echo lint"))\nelse:\n    phony("lint")'],
+    ),
+    "prerequisites of each branch": (
+        "ifeq ($(V),1)\nt: a.txt\n\techo $<\nelse\nt: b.txt\n\techo $<\nendif\n",
+        ['phony("t", "a.txt", sh("echo a.txt"))', 'phony("t", "b.txt", sh("echo b.txt"))'],
+    ),
+    "a variable that a branch needs": (
+        "ifdef X\nt:\n\techo $(Y)\nelse\nt:\n\techo no\nendif\n",
+        ['Y = var("Y", "")\nif X:\n    phony("t", sh("echo $Y"))\nelse:'],
+    ),
+    "one target in several rules": (
+        "all: one\nall: two\none two:\n\techo $@\nlate: one\nlate: two\n\techo $^\n",
+        ['phony("all", "one", "two")', 'phony("late", "two", "one", sh("echo two one"))'],
+    ),
+    "double-colon rules": (
+        "clean::\n\techo 1\nclean:: x\n\techo 2\nx:\n\techo x\n",
+        ['phony("clean", "x", sh("echo 1"), sh("echo 2"))'],
+    ),
+    "rules of eval": (
+        "define R\nx-$(1): a.txt\n\techo $(1) $$@\nendef\n$(foreach i,a b,$(eval $(call R,$(i))))\n",
+        ["# $(foreach i,a b,$(eval $(call R,$(i))))", 'for name in ("a", "b"):', 'phony(f"x-{name}", "a.txt"'],
+    ),
+    "an included file": (
+        "include common.mk\nall: hello\n",
+        ['# From common.mk:\n# Says who.\nWHO = var("WHO", "you")\nphony("hello", sh("echo hello $WHO"))'],
+    ),
+    "a second expansion": (
+        ".SECONDEXPANSION:\nall: x-a\nx-%: $$*.txt\n\techo $<\ny: $$(addsuffix .txt,a b)\n\techo $^\n",
+        ['phony("x-a", "a.txt", sh("echo a.txt"))', 'phony("y", "a.txt", "b.txt", sh("echo a.txt b.txt"))'],
+    ),
+    "a pattern whose name is computed": (
+        "ID := .id\nall: api/.id web/.id\n%/$(ID): %/Dockerfile\n\tcp $< $@\n",
+        ['for name in ("api", "web"):', 'file(f"{name}/.id", f"{name}/Dockerfile", sh("cp $in $out"))'],
+    ),
+    "prerequisites beside a pattern's": (
+        "all: x-a\nx-a: base\nx-%:\n\techo $* $<\nbase:\n\techo base\n",
+        ['phony("x-a", "base", sh("echo a base"))'],
+    ),
+    "files by a pattern of the shell's": ("t: *.txt\n\techo $(words $^)\n", ['phony("t", "*.txt", sh("echo 2"))']),
+    "a target called by a variable": (
+        "OUT ?= dist\nall: $(OUT)/x.txt\n$(OUT)/x.txt: a.txt\n\tcp $< $@\n",
+        ['file(f"{OUT}/x.txt", "a.txt", sh("cp $in $out"))', 'phony("all", f"{OUT}/x.txt")'],
+    ),
+    "a variable of one target": (
+        "CMD = echo $(MSG)\na: MSG = hello\na:\n\t$(CMD)\nb: MSG := bye\nb:\n\t$(CMD)\n",
+        ['phony("a", sh("echo hello"))', 'phony("b", sh("echo bye"))'],
+    ),
+    "a variable of one target that others are given": (
+        "a: MSG = hello\na:\n\techo $(MSG)\nb:\n\techo $(MSG)\n",
+        ["""sh(f"echo {MSG or 'hello'}")""", 'sh("echo $MSG")'],
+    ),
+    "a name in capitals with a point": (
+        "b: .TEST\n\techo b\n.TEST:\n\techo test\n",
+        ['phony(".TEST", sh("echo test"))'],
+    ),
+    ".DEFAULT without a recipe": (".DEFAULT: a\na:\n\techo a\n", ['phony("a", sh("echo a"))']),
+    "special targets that say nothing here": (
+        ".SUFFIXES:\n.DELETE_ON_ERROR:\n.SILENT:\n.PRECIOUS: x\na:\n\techo a\n",
+        ['from imgmake import phony, sh\n\nphony("a", sh("echo a"))\n'],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_the_same_commands(migrate: Migrate, name: str) -> None:
+    makefile, expected = SAME[name]
+    found = migrate(makefile)
+    text = found.migration.pipefile.text
+    assert [line for line in expected if line not in text] == [], text
+    assert {each.verdict for each in found.compared} <= {"same", "better"}, found.compared
+    assert found.migration.pipefile.left == ()
+
+
+# What is no target's own: a Makefile, and what is said of it in the Pipefile and in the report.
+TOLD = {
+    "one job": (".NOTPARALLEL:\na:\n\techo\n", "run it as `imgmake -j1`"),
+    "order by position": ("all: clean a\nclean:\n\trm -rf dist\na:\n\techo a\n", "so does `imgmake -j1`"),
+    "any other target": (".DEFAULT:\n\techo $@\na:\n\techo\n", ".DEFAULT has no equal"),
+    "an include that is not here": ("-include local.mk\na:\n\techo\n", "it is not here"),
+}
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_what_holds_for_all_targets_is_told(migrate: Migrate, name: str) -> None:
+    makefile, why = TOLD[name]
+    found = migrate(makefile)
+    assert any(why in note.why for note in found.migration.pipefile.notes)
+    assert "# TODO Makefile:1:" in found.migration.pipefile.text
+
+
+def test_what_a_target_hands_down_is_not_translated_and_said(migrate: Migrate) -> None:
+    found = migrate("p: E = 1\np: d\nd:\n\techo $(E)\n")
+    assert {each.target: each.verdict for each in found.compared} == {"p": "different", "d": "same"}
+    assert found.migration.pipefile.left[0].why == "E is set for this target, and for what it needs"
