@@ -76,10 +76,12 @@ def _patterns(stated: Stated) -> tuple[str, ...]:
 
 
 def _shell(statements: Sequence[Statement], database: Database) -> tuple[str, str, bool]:
-    """SHELL, .SHELLFLAGS as a first command, and whether .ONESHELL."""
+    """SHELL, its options and .SHELLFLAGS as a first command, and whether .ONESHELL."""
     given, flags = database.variables.get("SHELL"), database.variables.get(".SHELLFLAGS")
-    shell = given.text.removeprefix("/usr/bin/env ") if given is not None else "/bin/sh"
+    words = (given.text.removeprefix("/usr/bin/env ") if given is not None else "").split()
+    shell, told = words[0] if words else "/bin/sh", " ".join(words[1:])
     asked = re.sub(r"(?<=-)([a-z]*)c([a-z]*)", r"\1\2", flags.text) if flags is not None else ""
-    asked = re.sub(r"(^|\s)-(?=\s|$)", " ", asked).strip()
+    asked = re.sub(r"(^|\s)-(?=\s|$)|(?<!\S)-o errexit\b", " ", f"{told} {asked}")
+    asked = " ".join(word for word in asked.split() if word not in ("-e", "--"))
     whole = any(isinstance(each, Rule) and each.targets.split()[:1] == [".ONESHELL"] for each in statements)
-    return "/bin/sh" if shell == "sh" else shell, f"set {asked}" if asked not in ("", "-e") else "", whole
+    return "/bin/sh" if shell == "sh" else shell, f"set {asked}" if asked else "", whole

@@ -136,3 +136,19 @@ def test_sources_are_those_that_are_there(builder: str) -> None:
         ("pom.xml",) if builder == "mvn" else ("package.json",)
     )
     assert contained.sources([], ["pom.xml"]) == ()
+
+
+@pytest.mark.parametrize(
+    ("shell", "expected"),
+    [
+        ("/usr/bin/env bash -o errexit -o pipefail -o nounset", '"set -o pipefail -o nounset; a | b", shell="bash"'),
+        ("/bin/bash -e", '"a | b", shell="/bin/bash"'),
+        ("/bin/bash", '"a | b", shell="/bin/bash"'),
+        ("bash -euo pipefail", '"set -euo pipefail; a | b", shell="bash"'),
+    ],
+)
+def test_options_in_SHELL_are_no_part_of_its_name(tmp_path: Path, shell: str, expected: str) -> None:  # noqa: N802
+    (tmp_path / "Makefile").write_text(f"SHELL := {shell}\n.PHONY: a\na:\n\ta | b\n")
+    found = migrate_makefile(Options(directory=tmp_path, environ=ENVIRON), write=False)
+    assert f'phony("a", sh({expected}))' in found.migration.pipefile.text
+    assert [each.verdict for each in found.compared] == ["same"]
