@@ -51,8 +51,8 @@ def migrate(
     here = frozenset(path.name for path in make.folder.iterdir())
     while True:
         values = Values(statements, database, make, early, asked)
-        shell, before, whole = _shell(statements, database)
-        recipes = Recipes(values, whole=whole, literal=literal, shell=shell, before=before)
+        shell, before, stops, whole = _shell(statements, database)
+        recipes = Recipes(values, whole=whole, literal=literal, shell=shell, before=before, stops=stops)
         rules = Rules(
             values=values,
             recipes=recipes,
@@ -75,13 +75,14 @@ def _patterns(stated: Stated) -> tuple[str, ...]:
     return tuple(name for rule in rules for name in stated.targets(rule) if "%" in name and len(name) > 1)
 
 
-def _shell(statements: Sequence[Statement], database: Database) -> tuple[str, str, bool]:
-    """SHELL, its options and .SHELLFLAGS as a first command, and whether .ONESHELL."""
+def _shell(statements: Sequence[Statement], database: Database) -> tuple[str, str, bool, bool]:
+    """SHELL, its options and .SHELLFLAGS as a first command, whether it stops at what fails, whether .ONESHELL."""
     given, flags = database.variables.get("SHELL"), database.variables.get(".SHELLFLAGS")
     words = (given.text.removeprefix("/usr/bin/env ") if given is not None else "").split()
     shell, told = words[0] if words else "/bin/sh", " ".join(words[1:])
     asked = re.sub(r"(?<=-)([a-z]*)c([a-z]*)", r"\1\2", flags.text) if flags is not None else ""
+    stops = bool(re.search(r"(?<!\S)-[a-z]*e|\berrexit\b", f"{told} {asked}"))
     asked = re.sub(r"(^|\s)-(?=\s|$)|(?<!\S)-o errexit\b", " ", f"{told} {asked}")
     asked = " ".join(word for word in asked.split() if word not in ("-e", "--"))
     whole = any(isinstance(each, Rule) and each.targets.split()[:1] == [".ONESHELL"] for each in statements)
-    return "/bin/sh" if shell == "sh" else shell, f"set {asked}" if asked else "", whole
+    return "/bin/sh" if shell == "sh" else shell, f"set {asked}" if asked else "", stops, whole

@@ -145,6 +145,7 @@ def test_sources_are_those_that_are_there(builder: str) -> None:
         ("/bin/bash -e", '"a | b", shell="/bin/bash"'),
         ("/bin/bash", '"a | b", shell="/bin/bash"'),
         ("bash -euo pipefail", '"set -euo pipefail; a | b", shell="bash"'),
+        ("/bin/sh\n.SHELLFLAGS := -ec", '"a | b"'),
     ],
 )
 def test_options_in_SHELL_are_no_part_of_its_name(tmp_path: Path, shell: str, expected: str) -> None:  # noqa: N802
@@ -152,3 +153,10 @@ def test_options_in_SHELL_are_no_part_of_its_name(tmp_path: Path, shell: str, ex
     found = migrate_makefile(Options(directory=tmp_path, environ=ENVIRON), write=False)
     assert f'phony("a", sh({expected}))' in found.migration.pipefile.text
     assert [each.verdict for each in found.compared] == ["same"]
+
+
+@pytest.mark.parametrize(("flags", "text"), [("-c", "set +e; false; echo 1"), ("-ec", "false; echo 1")])
+def test_a_shell_that_stops_goes_on_in_no_pipefile(tmp_path: Path, flags: str, text: str) -> None:
+    (tmp_path / "Makefile").write_text(f".SHELLFLAGS := {flags}\n.PHONY: a\na:\n\tfalse; echo 1\n")
+    found = migrate_makefile(Options(directory=tmp_path, environ=ENVIRON), write=False)
+    assert f'phony("a", sh("{text}"))' in found.migration.pipefile.text
