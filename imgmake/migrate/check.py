@@ -171,7 +171,10 @@ class Checker:
         found = [line.replace(": make", "make") for line in lines]
         found = [line for line in found if line.strip() and not re.match(r"make(\[\d+\])?: ", line)]
         found = [line for line in found if not line.lstrip().startswith("#")]
-        said = self.migration.values.said  # by $(info …), which a Pipefile has as an echo
+        values = self.migration.values
+        found = [line for line in found if not any(re.fullmatch(each, line) for each in values.heard)]
+        # What $(info …) says in a recipe is an echo in a Pipefile.
+        said = [line for line in found if any(re.fullmatch(each, line) for each in values.said)]
         return [Command(line, ("echo", line) if line in said else self._key(line)) for line in found]
 
     def _ours(self, planned: Sequence[tuple[str, str, str]]) -> list[Command]:

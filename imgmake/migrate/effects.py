@@ -19,6 +19,7 @@ from imgmake.migrate.python import Parts, atom, expression, merged, negated, quo
 from imgmake.migrate.values import Values
 
 _DEEPEST = 40
+_TELLING = 5  # characters
 
 
 @dataclass(frozen=True)
@@ -139,10 +140,19 @@ class Effects:
             return {name: parts}
         return self._values.chosen(" and ".join(map(atom, effect.tests)), {**scope, name: parts}, scope)
 
+    def statement(self, effect: Effect) -> list[str]:
+        """A message as a statement, for what make does while it reads a Makefile."""
+        said = expression(merged(effect.parts))
+        self._values.heard.add(_pattern(effect.parts))
+        line = f"raise SystemExit({said})" if effect.what == "error" else f"print({said}, file=sys.stderr)"
+        if not effect.tests:
+            return [line]
+        return [f"if {' and '.join(atom(test) if ' or ' in test else test for test in effect.tests)}:", f"    {line}"]
+
     def command(self, effect: Effect) -> str:
         """A message as a command: of the Pipefile's own `fail`, or an echo."""
         parts = merged(effect.parts)
-        self._values.said.add(today(parts))
+        self._values.said.add(_pattern(parts))
         said = expression([part for part in parts if not part.dollar])
         command = f"fail({said})" if effect.what == "error" else _echo(said, effect.what)
         if not effect.tests:
@@ -150,6 +160,13 @@ class Effects:
         test = " and ".join(atom(test) if " or " in test else test for test in effect.tests)
         opposite = negated(test)
         return f"[] if {opposite} else {command}" if len(opposite) < len(test) else f"{command} if {test} else []"
+
+
+def _pattern(parts: Parts) -> str:
+    """What a message looks like: whatever the values in it, where words of its own tell it from a command."""
+    own = "".join(part.text for part in parts if not part.name).strip()
+    any_value = ".*" if len(own) >= _TELLING else ""
+    return "".join(any_value or re.escape(part.value) if part.name else re.escape(part.text) for part in parts)
 
 
 def _echo(said: str, what: str) -> str:

@@ -78,7 +78,8 @@ class Values(Meanings, Texts, Conditions):
         self.settled_today: dict[str, str] = {}  # variables with make's value of today, each with why
         self.settled: dict[str, str] = {}  # shell text of ours, and the make text that it stands for
         self.exported: frozenset[str] = frozenset()  # names that every recipe's shell is given
-        self.said: set[str] = set()  # messages that make gives while it expands a recipe
+        self.said: set[str] = set()  # patterns of messages that make gives while it expands a recipe
+        self.heard: set[str] = set()  # of those that it gives while it reads the Makefile
         self.taken_apart: set[str] = set()  # constants whose words went into commands
         self.why_fixed: dict[str, str] = {}
         # Found while a variable was resolved, and written as found then: a ring of conditions is cut in one place.

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from imgmake.migrate import helpers, layout
+from imgmake.migrate.effects import Effects
+from imgmake.migrate.expand import Uncovered
 from imgmake.migrate.model import Assign, Comment, Cond, Include, Other, Pipefile, Rule
 from imgmake.migrate.outline import code, without
 from imgmake.migrate.python import names_in, quoted
@@ -117,9 +119,25 @@ class Writer(UnreadWriter):
             why = "it is not here: what it would set or add is not in this Pipefile"
             text = f"{'-include' if each.optional else 'include'} {each.files}"
             self._later(each.line, text, why, indent, file=each.file)
-        elif re.match(r"\$[({](info|warning)\b", each.text):
-            self._later(each.line, each.text, "a message while the Makefile is read", indent, file=each.file)
+        elif self._effects(each, indent):
+            return
         elif "eval" in each.text or re.match(r"\$[({](call|foreach)\b", each.text):
             self._evaluated(each, indent)
         else:
             self._later(each.line, each.text, "make's own language: no Pipefile has it", indent, file=each.file)
+
+    def _effects(self, each: Other, indent: int) -> bool:
+        """Whether a line of its own stops make or says something; the Pipefile then does so when it is loaded."""
+        effects = Effects(self.values)
+        try:
+            with self.values.done_elsewhere(), self.values.loading():
+                found = effects.of(each.text, {})
+                if not found or any(one.what == "eval" for one in found):
+                    return False
+                lines = [line for one in found for line in effects.statement(one)]
+        except Uncovered as error:
+            self._later(each.line, each.text, str(error), indent, file=each.file)
+            return True
+        self._needed(names_in(["\n".join(lines)]))
+        self.body.extend(" " * indent + line for line in lines)
+        return True
