@@ -162,6 +162,6 @@ def _both(one: Made, other: Made) -> Made:
 
 def _split(head: str) -> tuple[str, str, str]:
     """At the first colon that ends the target: names may hold an escaped one."""
-    match = re.match(r"((?:[^:\\]|\\.)+):", head)
+    match = re.match(r"(\S+?):(?=:?(?:\s|$))", head)  # make prints names as they are, colons and all
     name = match[1] if match else head.partition(":")[0]
     return name.replace("\\:", ":"), ":", head[len(name) + 1 :]
