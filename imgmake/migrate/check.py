@@ -205,7 +205,7 @@ class Checker:
         for command in theirs:
             found = [(at, each, told) for at, each in rest if (told := self._equal(command, each, theirs)) is not None]
             if not found:
-                reason = _lacking(command, ours)
+                reason = _lacking(command, ours) or self._intermediate(command)
                 if not reason:
                     return Compared(
                         target, "different", (f"make runs what imgmake does not: {_short(command)}",), *texts
@@ -240,6 +240,12 @@ class Checker:
                 if len(both) == 2 and user not in self.needs(maker) and maker not in self.needs(user):
                     return f"{user} takes {image}, and could run before {maker} has made it"
         return ""
+
+    def _intermediate(self, command: Command) -> str:
+        """Why a file that only a pattern made is not removed: that is make's own doing."""
+        name, *removed = command.key or ("",)
+        is_own = name == "rm" and removed and set(removed) <= set(self.migration.pipefile.targets)
+        return "what only patterns name is kept, where make removes it again" if is_own else ""
 
     def _equal(self, theirs: Command, ours: Command, every: Sequence[Command]) -> list[str] | None:
         """Why two commands are equal, as far as that has to be told; None when they are not."""

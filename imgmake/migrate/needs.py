@@ -5,6 +5,7 @@ Conditions that can be overridden become conditions of the Pipefile; make's data
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from imgmake.migrate.python import Part, Parts, expression, quoted, today
 from imgmake.migrate.stated import Around, Mention, Stated
 from imgmake.migrate.values import Values
 
+_CALLS = re.compile(r"(?:\$[({]MAKE[)}]|\bmake) ([^$;&|<>()`\\]+)")
+_MANY = 5000  # names that patterns can come to
 _OTHER = "imgmake-other"  # a value that no Makefile tests for
 
 
@@ -30,6 +33,7 @@ class Needs:
     patterns: tuple[str, ...] = ()  # of the pattern rules that were read
     around: Around = ()  # the conditions that a declaration stands in
     _answers: dict[int, bool | str] = field(default_factory=dict)
+    _asked: dict[int, tuple[str, ...]] = field(default_factory=dict)
     _databases: dict[Around, Database] = field(default_factory=dict)
 
     # --- conditions -----------------------------------------------------------------------------------------
@@ -100,6 +104,42 @@ class Needs:
         """Whether a condition decides which recipe a target has."""
         every = [each for each in self.stated.of(target) if each.rule.recipe]
         return any(self._open(each.around) for each in every)
+
+    def asked(self) -> tuple[str, ...]:
+        """Every name that something needs: in rules, in calls of make, and in pattern rules, of what they make."""
+        key = id(self.database)
+        if key not in self._asked:
+            found = dict.fromkeys(self._named())
+            todo = list(found)
+            while todo and len(found) < _MANY:
+                for name in [new for new in self._by_patterns(todo.pop()) if new not in found]:
+                    found[name] = None
+                    todo.append(name)
+            self._asked[key] = tuple(found)
+        return self._asked[key]
+
+    def _named(self) -> Iterator[str]:
+        for made in self.database.targets.values():
+            if made.target_file and (not made.name.startswith(".") or self.stated.of(made.name)):
+                yield from (name for name in (*made.prerequisites, *made.order_only) if made.name != ".PHONY")
+                yield from (word for text in made.recipe for call in _CALLS.findall(text) for word in call.split())
+        yield from (name for name, made in self.database.targets.items() if made.target_file)
+        for rule, around in self.stated.rules():
+            if around and self._open(around):  # of a branch that make does not take today
+                yield from (
+                    name for each in self.stated.of_rule(rule) for name in each.prerequisites if "%" not in name
+                )
+
+    def _by_patterns(self, name: str) -> Iterator[str]:
+        """What pattern rules need to make a target."""
+        made = self.database.targets.get(name, Made(name, ()))
+        if made.phony or any(each.rule.recipe for each in self.stated.of(name)):
+            return
+        for rule, around in self.stated.rules():
+            if rule.recipe and not rule.pattern and self._open(around) is not None:
+                for pattern in self.stated.targets(rule):
+                    if stem := stem_of(pattern, name):
+                        yield from self.expanded(rule, name, stem)
 
     def by_pattern(self, target: str) -> bool:
         """Whether a target that has prerequisites of its own has its recipe from a pattern rule that was read."""

@@ -5,7 +5,8 @@ make's database says what holds: today's, and for another branch the one of a Ma
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from imgmake.migrate import layout
@@ -201,14 +202,16 @@ class RuleWriter(VariableWriter):
     def _instances(self, pattern: str) -> list[str]:
         """The targets that the Makefile names and that only this pattern makes."""
         every = self.rules.database.targets
-        asked: list[str] = [
-            p
-            for made in every.values()
-            if made.target_file and not made.name.startswith(".")
-            for p in (*made.prerequisites, *made.order_only)
+        found = [
+            name for name in self.rules.asked() if self._is_instance(name, pattern, every.get(name, Made(name, ())))
         ]
-        names = dict.fromkeys([*asked, *(name for name, made in every.items() if made.target_file)])
-        return [name for name in names if self._is_instance(name, pattern, every.get(name, Made(name, ())))]
+        return found or [name for name in self._folders(pattern) if name not in self.done]
+
+    def _folders(self, pattern: str) -> Iterator[str]:
+        """Where nothing is named: a target for each folder that holds a Dockerfile, of a pattern of one word."""
+        if re.fullmatch(r"[\w.-]*%[\w.-]*", pattern) and pattern != "%" and not pattern.startswith("."):
+            for path in sorted(self.values.make.folder.glob("*/Dockerfile")):
+                yield pattern.replace("%", path.parent.name)
 
     def _is_instance(self, name: str, pattern: str, made: Made) -> bool:
         stem = layout.stem_of(pattern, name)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from imgmake.migrate.model import Assign, Comment, Cond, Include, Line, Other, Rule, Statement
 
@@ -101,6 +102,8 @@ def _untabbed(text: str) -> str:
 
 def _add_line(found: list[Statement | Line], line: Line | Cond) -> None:
     """A recipe line belongs to the last rule, over comments and empty lines between."""
+    if _after_condition(found, line):
+        return
     at = next((i for i in range(len(found) - 1, -1, -1) if isinstance(found[i], Rule)), None)
     if at is None:
         found.append(line)
@@ -111,6 +114,28 @@ def _add_line(found: list[Statement | Line], line: Line | Cond) -> None:
     if all(isinstance(each, Comment) and not each.text for each in between):
         del found[at + 1 :]
     found[at] = Rule(**{**vars(rule), "recipe": (*rule.recipe, line)})
+
+
+def _after_condition(found: list[Statement | Line], line: Line | Cond) -> bool:
+    """Whether a line follows a condition that ends with a rule: it belongs to that one, or to the rule before."""
+    at = next((i for i in range(len(found) - 1, -1, -1) if not isinstance(found[i], Comment)), -1)
+    cond = found[at] if at >= 0 else None
+    if not isinstance(cond, Cond) or not cond.then or not isinstance(cond.then[-1], Rule):
+        return False
+    otherwise = list(cond.otherwise)
+    if not otherwise:
+        before = next((i for i in range(at - 1, -1, -1) if not isinstance(found[i], Comment)), -1)
+        rule = found[before] if before >= 0 else None
+        if not isinstance(rule, Rule) or rule.recipe:
+            return False
+        otherwise = [rule]
+        # What a pattern rule without a recipe needs counts for nothing; an explicit rule's counts for both.
+        found[before] = Comment(rule.line, "") if "%" in rule.targets else replace(rule, comment="")
+    if not isinstance(otherwise[-1], Rule):
+        return False
+    then, other = (replace(each, recipe=(*each.recipe, line)) for each in (cond.then[-1], otherwise[-1]))
+    found[at] = replace(cond, then=(*cond.then[:-1], then), otherwise=(*otherwise[:-1], other))
+    return True
 
 
 def _add(found: list[Statement | Line], number: int, text: str, lines: _Lines, *, recipe: bool) -> None:

@@ -111,6 +111,23 @@ SAME = {
         "a: MSG = hello\na:\n\techo $(MSG)\nb:\n\techo $(MSG)\n",
         ["""sh(f"echo {MSG or 'hello'}")""", 'sh("echo $MSG")'],
     ),
+    "a pattern's own prerequisites": (
+        "all: p_a p_b\np_%: chk_%\n\techo $*\nchk_%:\n\techo $@\n",
+        ['for name in ("a", "b"):', 'phony(f"p_{name}", f"chk_{name}", sh(f"echo {name}"))', 'phony(f"chk_{name}"'],
+    ),
+    "a rule that a condition cuts in two": (
+        "V ?= 1\nt: a\nifeq ($(V),1)\nt: b\nendif\n\techo $^\na b:\n\techo $@\n",
+        ['if V == "1":\n    phony("t", "b", "a", sh("echo b a"))\nelse:\n    phony("t", "a", sh("echo a"))'],
+    ),
+    "a name with a colon": ("ci: x\\:y\nx\\:y:\n\techo $@\n", ['phony("x:y", sh("echo x:y"))']),
+    "make for a target of a pattern": (
+        "all:\n\t$(MAKE) build-api\nbuild-%:\n\techo $*\n",
+        ['phony("build-api", sh("echo api"))'],
+    ),
+    "a pattern for folders with a Dockerfile": (
+        "build-%:\n\tdocker build -t acme/$* $*\n",
+        ['for name in ("api", "web"):', 'image(f"build-{name}", tags=f"acme/{name}", context=name)'],
+    ),
     "a name in capitals with a point": (
         "b: .TEST\n\techo b\n.TEST:\n\techo test\n",
         ['phony(".TEST", sh("echo test"))'],
