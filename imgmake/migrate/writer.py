@@ -129,6 +129,10 @@ class Writer(UnreadWriter):
     def _effects(self, each: Other, indent: int) -> bool:
         """Whether a line of its own stops make or says something; the Pipefile then does so when it is loaded."""
         effects = Effects(self.values)
+        if any(each.line == mend.line for mend in self.values.make.mended):
+            why = "make stops here today: a variable without a default is asked for by the rules that use it"
+            self._later(each.line, each.text, why, indent, file=each.file)
+            return True
         try:
             with self.values.done_elsewhere(), self.values.loading():
                 found = effects.of(each.text, {})
