@@ -394,8 +394,8 @@ def test_what_is_said_of_a_pipefile_is_true_of_it(
 
 
 def test_the_order_of_a_list_is_told_where_the_later_is_wrong_without_the_earlier(tmp_path: Path) -> None:
-    release = ".PHONY: release other deploy\nrelease: build test push deploy\nother: deploy\ndeploy:\n\techo deploy\n"
-    (tmp_path / "Makefile").write_text(release + SHOP)
+    release = "release: build test tag-latest push deploy\nother: deploy\ndeploy:\n\techo\ntag-latest:\n\techo\n"
+    (tmp_path / "Makefile").write_text(f".PHONY: release other deploy tag-latest\n{release}{SHOP}")
     (tmp_path / "Dockerfile").write_text("FROM scratch\n")
     found = migrate_makefile(Options(directory=tmp_path, environ=ENVIRON), write=False)
     text = found.migration.pipefile.text

@@ -13,7 +13,7 @@ from imgmake.migrate.review.shelltext import docker, pushed, reference, rest, va
 _TOOLS = frozenset({"container-structure-test", "dgoss", "trivy", "grype", "syft", "dive", "dockle", "cosign"})
 _FROM = re.compile(r"^\s*FROM\s+(?:--\S+\s+)?(\S+)", re.MULTILINE | re.IGNORECASE)
 _MORE = re.compile(r"\b(?:bake|buildah|kaniko|img build|load|import|commit|compose|docker-compose|pull|imagetools)\b")
-_TEST = re.compile(r"test|check|verify|smoke|scan|spec\b|e2e|bats|goss|trivy|grype|healthz?\b")
+_TEST = re.compile(r"(?<!la)(?<!at)(?<!fas)test|check|verify|smoke|scan|spec\b|e2e|bats|goss|trivy|grype|healthz?\b")
 
 Makers = Mapping[str, Sequence[str]]
 
@@ -66,38 +66,48 @@ def by_position(seen: Seen) -> Iterator[Finding]:
     made = makers(seen)
     for target in () if seen.special(".NOTPARALLEL") else seen.targets.values():
         own = target.prerequisites
+        yield from _after_clean(seen, target)
         for at, later in enumerate(own):
-            before = own[:at] if ".WAIT" not in own[:at] else ()
-            for earlier in before:
-                if image := between(seen, earlier, later, made):
+            for earlier in own[:at] if ".WAIT" not in own[:at] else ():
+                image = between(seen, earlier, later, made)
+                if image or _pushed_untested(seen, earlier, later):
+                    taken = f", which takes the image of {image}" if image else ""
                     yield Finding(
                         target.line,
-                        f"{target.name} counts on {earlier} coming before {later}, which takes the image of {image}",
-                        "make -j starts both at once: what is tested, tagged or pushed is the image before",
-                        _order_now(seen, target.name, earlier, later, image),
+                        f"{target.name} counts on {earlier} coming before {later}{taken}",
+                        "make -j starts both at once: what is tested, tagged or pushed is the image before"
+                        if image
+                        else "make -j starts both at once: what is pushed has not passed yet",
+                        _order_now(seen, target.name, earlier, later, image or earlier),
                     )
-                elif why := _before_it(seen, earlier, later):
-                    yield Finding(
-                        target.line,
-                        f"{target.name} counts on {earlier} coming before {later}",
-                        f"make -j starts both at once: {why}",
-                        _order_now(seen, target.name, earlier, later, earlier),
-                    )
+
+
+def _pushed_untested(seen: Seen, earlier: str, later: str) -> bool:
+    one, other = seen.targets.get(earlier), seen.targets.get(later)
+    if one is None or other is None or earlier in seen.closure(later):
+        return False
+    return tests(one) and any(each.verb == "push" for each in other.docker)
+
+
+def _after_clean(seen: Seen, target: Target) -> Iterator[Finding]:
+    """`all: clean build`."""
+    own = target.prerequisites
+    found = next((name for name in own if _CLEAN.fullmatch(name) and name in seen.targets), "")
+    if not found or ".WAIT" in own or not re.search(r"\brm\b", seen.targets[found].text):
+        return
+    after = [name for name in own[own.index(found) + 1 :] if name in seen.targets and not _CLEAN.fullmatch(name)]
+    if after := [name for name in after if found not in seen.closure(name)]:
+        yield Finding(
+            target.line,
+            f"{target.name} counts on {found} coming before {listed(after)}",
+            "make -j starts them at once: what is made is removed meanwhile",
+            seen.before([target.name], "")
+            if seen.written.left(target.name)
+            else f"imgmake starts them at once, too: `imgmake {found} {after[0]}` makes one after the other",
+        )
 
 
 _CLEAN = re.compile(r"(?:dist|mr)?clean(?:up)?|clean[-_]\w+")
-
-
-def _before_it(seen: Seen, earlier: str, later: str) -> str:
-    """What goes wrong when a target does not wait for one that is no image of its own; empty when nothing does."""
-    one, other = seen.targets.get(earlier), seen.targets.get(later)
-    if one is None or other is None or earlier in seen.closure(later):
-        return ""
-    if tests(one) and any(each.verb == "push" for each in other.docker):
-        return "what is pushed has not passed yet"
-    if _CLEAN.fullmatch(earlier) and re.search(r"\brm\b", one.text) and not _CLEAN.fullmatch(later):
-        return "what is made is removed meanwhile" if other.commands or other.prerequisites else ""
-    return ""
 
 
 def between(seen: Seen, earlier: str, later: str, made: Makers) -> str:
@@ -119,8 +129,6 @@ def _order_now(seen: Seen, target: str, earlier: str, later: str, image: str) ->
         return f"{later} needs {image if seen.written.needs(later, image) else earlier}, whatever the order"
     if seen.written.left(later) or seen.written.left(target):
         return seen.before([later if seen.written.left(later) else target], f"name {image} in the rule of {later}")
-    if _CLEAN.fullmatch(earlier):
-        return f"imgmake starts both at once, too: `imgmake {earlier} {later}` makes one after the other"
     return f"nothing says so yet, and imgmake starts both at once, too: name {image} in the rule of {later}"
 
 
