@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from imgmake.migrate import layout
+from imgmake.migrate import blocks, layout
 from imgmake.migrate.branching import Choice, Node, conditions, leaves, whole
 from imgmake.migrate.model import (
     MARK,
@@ -135,7 +135,7 @@ class VariableWriter:
             if not at and (self.values.builds_on_itself(name) or not (whole(step) or self._may_declare(name, step))):
                 self.lines.append(unset)
                 unset = ""
-            self.lines += self._step(name, step, unset, 0)
+            self.lines = blocks.joined(self.lines, self._step(name, step, unset, 0))
 
     def _may_declare(self, name: str, step: Node) -> bool:
         """Whether a branch that sets nothing may declare the variable: the environment gives it then."""

@@ -44,6 +44,7 @@ from imgmake.variables import LATE, NAME
 __all__ = ["Scope", "Values"]
 
 _UNKNOWN = frozenset({"MAKECMDGOALS", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", ".VARIABLES", ".FEATURES", ".RECIPEPREFIX"})
+_NOTHING = re.compile("empty|null|blank|noop|nothing|space", re.IGNORECASE)  # names of what is meant to be empty
 _SETS = ("=", ":=", "::=", "?=", "!=")
 
 
@@ -256,9 +257,14 @@ class Values(Meanings, Texts, Conditions):
         if "shell" in calls(each.value):
             return self._command(each, each.value)
         inner = self._source(self.at_load(each.value) if each.name in self.early else self.parts(each.value))
-        if each.op != "?=" or not NAME.fullmatch(each.name):
+        if not (each.op == "?=" or self._meant_to_be_given(each)) or not NAME.fullmatch(each.name):
             return inner
         return self._declared(each, inner)
+
+    def _meant_to_be_given(self, each: Assign) -> bool:
+        """``VERSION :=``: an empty variable that is read waits for the command line."""
+        empty = not each.value and not each.override and each.op in ("=", ":=", "::=")
+        return empty and len(self.definitions[each.name]) == 1 and not _NOTHING.search(each.name)
 
     def _declared(self, each: Assign, inner: Source) -> Source:
         self._may_be_declared(each.name)
@@ -279,7 +285,8 @@ class Values(Meanings, Texts, Conditions):
         if len(whole) == 1 and isinstance(whole[0], Call):
             parts = self.shell_parts(whole[0].arguments)
             if not self.today.get(each.name):
-                parts = [*parts, Part(" 2>/dev/null || true")]  # it fails today, which make does not mind
+                silent = "" if "2>" in whole[0].arguments else " 2>/dev/null"
+                parts = [*parts, Part(f"{silent} || true")]  # it fails today, which make does not mind
         elif any(isinstance(piece, Text) and re.search(r'["\\`]', piece.text) for piece in whole):
             self.hasten(each.name) if each.name not in self._busy else self.hastened.add(each.name)
             raise TooLate("text with quotes beside a $(shell …)", ())
