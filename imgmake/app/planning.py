@@ -50,8 +50,9 @@ class Planner(contextlib.ExitStack):
         return found
 
     def needs(self, target: str) -> Collection[str]:
-        """Everything that has to be done before a target is."""
-        graph = self.session({}).run.graph
+        """Everything that has to be done before a target is, by the Pipefile as it was asked for first."""
+        session = next(iter(self._sessions.values()), None) or self.session({})
+        graph = session.run.graph
         return [name for name in graph.closure([target]) if name != target]
 
     def session(self, overrides: Mapping[str, str]) -> Session:

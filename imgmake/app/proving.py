@@ -6,16 +6,17 @@ First a target's commands are kept as the text that they are; where that does no
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from imgmake.app.options import Options
 from imgmake.app.planning import Planner
 from imgmake.errors import ImgmakeError
-from imgmake.migrate.check import Checker
+from imgmake.migrate.check import OVERRIDDEN, Checker
+from imgmake.migrate.expand import calls, mentioned
 from imgmake.migrate.migration import Migration
-from imgmake.migrate.model import MARK, Compared, Doubt, Left
+from imgmake.migrate.model import MARK, Compared, Cond, Doubt, Left, Other
 from imgmake.migrate.python import quoted
 from imgmake.migrate.scratch import Make
 from imgmake.pipefile.loader import NAME
@@ -87,7 +88,7 @@ def prove(
 def compare(options: Options, scratch: Path, make: Make, migration: Migration) -> tuple[Compared, ...]:
     """Every target in both dry runs, with and without variables overridden."""
     with _planner(options, scratch, migration) as planner:
-        checker = Checker(make, migration, _planned(planner), options.environ, planner.needs)
+        checker = Checker(make, migration, _planned(planner), options.environ, planner.needs, given(make, migration))
         found = checker.plain()
         return (*found, *checker.overridden(found))
 
@@ -98,15 +99,43 @@ def _tried(
     """The whole comparison; None when something is doubted more than before, and worth another try."""
     with _planner(options, scratch, migration) as planner:
         try:
-            planner.session({})
+            planner.session(given(make, migration))
         except ImgmakeError as error:
-            if _settled(error, migration, doubts) or doubts.blame(_blamed(error, migration)):
+            if _guards(error, make):
+                why = f"fails in both: {error.message.partition(chr(10))[0]}"
+                return tuple(Compared(target, "same", (why,)) for target in migration.pipefile.targets)
+            if _settled(error, migration, doubts) or doubts.blame(_blamed(error, migration, scratch)):
                 return None
-        checker = Checker(make, migration, _planned(planner), options.environ, planner.needs)
+        checker = Checker(make, migration, _planned(planner), options.environ, planner.needs, given(make, migration))
         found = checker.plain()
         if doubts.blame(_wrong(checker, found)):
             return None
         return (*found, *checker.overridden(found))
+
+
+def given(make: Make, migration: Migration) -> dict[str, str]:
+    """Values for what the guards ask for that make was spared: with them both sides go on."""
+    if not any(each.guard for each in make.mended):
+        return {}
+    asked = {name for cond in _guarding(migration.statements) for text in cond for name in mentioned(text)}
+    asked |= {text for cond in _guarding(migration.statements) for text in cond}
+    empty = [name for name, value in migration.pipefile.overridable.items() if not value]
+    return {name: OVERRIDDEN for name in empty if name in asked}
+
+
+def _guarding(statements: Sequence[object]) -> Iterator[tuple[str, str]]:
+    """Both sides of every condition with an `$(error …)` under it."""
+    for each in statements:
+        if isinstance(each, Cond):
+            inside = (*each.then, *each.otherwise)
+            if any("error" in calls(one.text) for one in inside if isinstance(one, Other)):
+                yield each.left.strip(), each.right.strip()
+            yield from _guarding(inside)
+
+
+def _guards(error: ImgmakeError, make: Make) -> bool:
+    """Whether the Pipefile stops at a guard that make stops at, too."""
+    return any(each.guard and each.guard in error.message for each in make.mended)
 
 
 def _settled(error: ImgmakeError, migration: Migration, doubts: Doubts) -> bool:
@@ -144,14 +173,32 @@ def _wrong(checker: Checker, found: Sequence[Compared]) -> dict[str, str]:
     return own or bad
 
 
-def _blamed(error: ImgmakeError, migration: Migration) -> dict[str, str]:
+def _blamed(error: ImgmakeError, migration: Migration, folder: Path) -> dict[str, str]:
     """The targets that stand where a message points to, or that it names; all of them when neither is known."""
     targets = migration.pipefile.targets
     text = "".join(_statement(migration.pipefile.text, line) for line in _lines(error))
     named = set(re.findall(r"'([^']*)'", error.message))
     found = [each for each in targets if f'"{each}"' in text] or [each for each in targets if each in named]
+    if "there is no such file" in error.message:
+        found += [each for each in targets if each not in found and _lacks(each, migration, folder)]
+    found += [each for each in targets if each not in found and _kin(each, found, migration)]
     why = error.message.partition("\n")[0]
     return dict.fromkeys(found or targets, f"what it becomes does not load: {_PLACES.sub('', why)}")
+
+
+def _kin(target: str, found: Sequence[str], migration: Migration) -> bool:
+    """Whether a target has its recipe from the rule that one of these has it from."""
+    every = migration.database.targets
+    made = every.get(target)
+    rules = {(every[each].file, every[each].line) for each in found if each in every and every[each].line}
+    return made is not None and (made.file, made.line) in rules
+
+
+def _lacks(target: str, migration: Migration, folder: Path) -> bool:
+    """Whether a target needs what is neither a file nor a target of the Pipefile."""
+    made = migration.database.targets.get(target)
+    names = (*made.prerequisites, *made.order_only) if made is not None else ()
+    return any(name not in migration.pipefile.targets and not (folder / name).exists() for name in names)
 
 
 def _statement(text: str, number: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from imgmake.errors import ImgmakeError
 from imgmake.migrate import contained
@@ -35,7 +35,7 @@ _FIXED = {
     "VCS_TAG": "v0.0.1",
     "VCS_DESCRIBE": "v0.0.1-1-g0123abc",
 }
-_OVERRIDDEN = "imgmake-check"
+OVERRIDDEN = "imgmake-check"
 _BOTH = "fails in both"
 _GUARD = re.compile(r"[^\s:]+:\d+: \*\*\* (.*?)\.?  Stop\.$", re.DOTALL)
 _IN_CONTAINER = re.compile(r"\bdocker\s+(?:container\s+)?run\b")
@@ -53,6 +53,7 @@ class Checker:
     planned: Planned
     environ: Mapping[str, str]
     needs: Callable[[str], Collection[str]]  # all that a target of the Pipefile waits for
+    base: Mapping[str, str] = field(default_factory=dict)  # values that both are given, since both ask for them
 
     def plain(self) -> tuple[Compared, ...]:
         """Each target of the Makefile."""
@@ -68,7 +69,7 @@ class Checker:
 
     def _let_through(self, found: Sequence[Compared]) -> Iterator[Compared]:
         """The targets that make stops at, with everything given that has no value of its own."""
-        given = {name: _OVERRIDDEN for name, value in self.migration.pipefile.overridable.items() if not value}
+        given = {name: OVERRIDDEN for name, value in self.migration.pipefile.overridable.items() if not value}
         for each in found if given else ():
             if each.verdict == "same" and any(why.startswith(_BOTH) for why in each.why):
                 compared = self.one(each.target, given)
@@ -79,7 +80,7 @@ class Checker:
     def _overridden(self, name: str, before: Sequence[Compared], said: Mapping[str, str]) -> list[Compared]:
         """The targets whose commands the variable changes, with another value of it."""
         found = []
-        value = {name: _OVERRIDDEN}
+        value = {name: OVERRIDDEN}
         changed = [
             one
             for one in before
@@ -89,7 +90,7 @@ class Checker:
         for one in changed[:_MOST]:
             compared = self.one(one.target, value)
             if compared.verdict == "different":
-                found.append(replace(compared, target=f"{one.target} {name}={_OVERRIDDEN}"))
+                found.append(replace(compared, target=f"{one.target} {name}={OVERRIDDEN}"))
         return found
 
     def _mentions(self, target: str, name: str) -> bool:
@@ -157,11 +158,11 @@ class Checker:
         known = [values.known(name) for name in values.definitions]
         fixed = {each.name: _FIXED[each.python] for each in known if each.kind == "metadata"}
         if not fixed:
-            return {}, {}
+            return dict(self.base), dict(self.base)
         guarded = [each for each in known if each.kind == "late" and values.definitions[each.name][0][1]]
         theirs = {each.name: each.value or _COMMIT for each in guarded}
         ours = {each.exported: each.value or _COMMIT for each in guarded}
-        return {**theirs, **fixed}, {**ours, **_FIXED}
+        return {**theirs, **fixed, **self.base}, {**ours, **_FIXED, **self.base}
 
     # --- commands -------------------------------------------------------------------------------------------
 

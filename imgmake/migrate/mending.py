@@ -20,12 +20,13 @@ _GOES_ON = re.compile(r"\\\n(?=\s*endef\b)")
 
 @dataclass(frozen=True)
 class Mend:
-    """One change: the file it is in, the new text, and what to say about it."""
+    """One change: the file it is in, the new text, and what to say about it; of a guard, its message."""
 
     file: str
     text: str
     line: int
     why: str
+    guard: str = ""
 
 
 def file_of(complaint: str, makefile: str) -> str:
@@ -76,9 +77,9 @@ def _stopped(text: str, number: int, what: str, file: str) -> Mend | None:
     guard = f"make stops here with `{what}`: it was read as if this were not asked"
     if _ERROR.search(stretch):
         passed = _ERROR.sub(r"$\1warning", stretch)
-        return Mend(file, "\n".join([*lines[: number - 1], passed, *lines[last:]]), number, guard)
+        return Mend(file, "\n".join([*lines[: number - 1], passed, *lines[last:]]), number, guard, what)
     if what.startswith(("missing", "unterminated", "recipe commences", "extraneous", "invalid", "empty", "commands")):
         quiet = [f"# {line}".rstrip("\\") for line in lines[number - 1 : last]]
         why = f"make does not read this line: {what}"
         return Mend(file, "\n".join([*lines[: number - 1], *quiet, *lines[last:]]), number, why)
-    return Mend(file, _ERROR.sub(r"$\1warning", text), number, guard) if _ERROR.search(text) else None
+    return Mend(file, _ERROR.sub(r"$\1warning", text), number, guard, what) if _ERROR.search(text) else None

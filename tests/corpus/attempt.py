@@ -34,6 +34,7 @@ _EXCUSES = {  # by what the check says: the commands of make's that are left out
     "does nothing": r"\s*set\b",
     "without a container": r".*\bdocker (?:container )?run\b",
 }
+_HERE = re.compile(r"\$\{?PWD\}?|\$\(pwd\)|`pwd`")
 _UNMADE = re.compile(r"\.[A-Z_]{4,}|\.\w+(?:\.\w+)?")
 
 
@@ -142,7 +143,7 @@ def _dry_run(path: Path, target: str) -> list[str]:
 def _words(commands: Sequence[str], folder: Path | None = None) -> set[str]:
     """The words of commands that matter: no quotes, no flags (which may be spelt in two ways), no numbers."""
     text = "\n".join(line for line in commands if not line.lstrip().startswith("#")).replace("\\\n", " ")
-    text = text.replace(str(folder), "PWD") if folder is not None else text
+    text = _HERE.sub("PWD", text.replace(str(folder), "PWD") if folder is not None else text)
     found = set()
     for word in _WORD.findall(re.sub(r"[\"'`\\]", "", text)):
         for part in re.split(r"[=,:]", word):
@@ -153,7 +154,7 @@ def _words(commands: Sequence[str], folder: Path | None = None) -> set[str]:
 
 def _filled(line: str, settled: Mapping[str, str]) -> str:
     """A line of imgmake's with the values that stand before it, and make's answers for what it asks while it runs."""
-    line = re.sub(r"\$\{?PWD\}?|\$\(pwd\)", "PWD", line)
+    line = _HERE.sub("PWD", line)
     for ours, answer in settled.items():
         line = line.replace(ours, answer)
     for name, value in re.findall(r"(?<![^\s])(\w+)=('[^']*'|\S*)(?= )", line.partition(" -ec ")[0] + " "):

@@ -172,10 +172,12 @@ def test_a_pipefile_that_does_not_load_is_blamed_on_what_stands_there(tmp_path: 
     found = migrated(tmp_path, "a:\n\techo a\nb:\n\techo b\n").migration
     line = next(at for at, text in enumerate(found.pipefile.text.split("\n"), 1) if '"b"' in text)
     place = Place("Pipefile.py", line)
-    assert list(proving._blamed(PipefileError("invalid syntax", place=place), found)) == ["b"]
-    assert list(proving._blamed(PipefileError("'a' needs 'x'"), found)) == ["a"]
-    assert list(proving._blamed(PipefileError(f"'a' needs 'x'\nPipefile.py:{line}: 'b' needs 'x'"), found)) == ["b"]
-    assert list(proving._blamed(PipefileError("no"), found)) == ["a", "b"]
+    assert list(proving._blamed(PipefileError("invalid syntax", place=place), found, tmp_path)) == ["b"]
+    assert list(proving._blamed(PipefileError("'a' needs 'x'"), found, tmp_path)) == ["a"]
+    assert list(
+        proving._blamed(PipefileError(f"'a' needs 'x'\nPipefile.py:{line}: 'b' needs 'x'"), found, tmp_path)
+    ) == ["b"]
+    assert list(proving._blamed(PipefileError("no"), found, tmp_path)) == ["a", "b"]
 
 
 def test_a_target_that_cannot_even_be_declared_is_left_out_and_told(tmp_path: Path) -> None:
@@ -268,3 +270,15 @@ phony("push", sh("docker push acme/app"))
     assert {each.target: each.why for each in found.compared}["all"] == (
         "push takes acme/app, and could run before build has made it",
     )
+
+
+def test_behind_a_guard_both_are_compared_with_what_it_asks_for(tmp_path: Path) -> None:
+    guard = "ifndef TOKEN\n$(error TOKEN is not set)\nendif\nall:\n\techo $(TOKEN)\n"
+    assert verdicts(migrated(tmp_path, guard)) == {"all": "same"}
+
+
+def test_a_pipefile_that_stops_at_the_makefile_s_guard_is_not_wrong(tmp_path: Path) -> None:
+    asked = make(tmp_path, "$(error only on Sundays)\nall: ;\n")
+    asked.database()
+    assert proving._guards(PipefileError("the Pipefile ended the program: only on Sundays"), asked)
+    assert not proving._guards(PipefileError("invalid syntax"), asked)
