@@ -109,7 +109,7 @@ class Rules(Needs):
         kind = self.kind(target, made, steps)
         if kind == "image":
             return self._image(target, rule, prerequisites, after, steps)
-        if kind == "phony" and any(step.what == "sh" for step in steps):
+        if kind == "phony" and target not in self.doubted and any(step.what == "sh" for step in steps):
             prerequisites += self._first(target, rule, prerequisites)
         return self._plain(kind, target, rule, prerequisites, after, steps, spelt)
 
