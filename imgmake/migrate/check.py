@@ -222,7 +222,7 @@ class Checker:
         if None in reasons:
             extra = rest[reasons.index(None)][1]
             return Compared(target, "different", (f"imgmake runs what make does not: {_short(extra)}",), *texts)
-        if not _in_order([(at, ours[at].target) for at in met]):
+        if not self._in_order(theirs, [ours[at] for at in sorted(met)]):
             return Compared(target, "different", ("the commands of a target come in another order",), *texts)
         if race := self._race(ours):
             return Compared(target, "different", (race,), *texts)
@@ -230,6 +230,17 @@ class Checker:
             why.append("targets that do not need each other come in another order")
         told = [each for each in (*why, *reasons) if each]
         return Compared(target, "better" if told else "same", tuple(dict.fromkeys(told)))
+
+    def _in_order(self, theirs: Sequence[Command], ours: Sequence[Command]) -> bool:
+        """Whether the commands of each target come one after the other in make, whatever comes between them."""
+        by_target: dict[str, list[Command]] = {}
+        for each in ours:
+            by_target.setdefault(each.target, []).append(each)
+        for own in by_target.values():
+            left = iter(theirs)
+            if not all(any(self._equal(one, each, theirs) is not None for one in left) for each in own):
+                return False
+        return True
 
     def _race(self, ours: Sequence[Command]) -> str:
         """What two targets would do at once here, and one after the other in make; empty when they would not."""
@@ -339,14 +350,6 @@ def _stopped(target: str, complaint: str, out: Sequence[str], ours: Sequence[Com
     if any("exit" in text and words <= set(re.findall(r"\w+", text)) for text in texts):
         return Compared(target, "same", (f"{_BOTH} when it runs: {complaint}",))
     return Compared(target, "different", (f"make stops: {guard[1]}",), tuple(filter(None, out)), texts)
-
-
-def _in_order(met: Sequence[tuple[int, str]]) -> bool:
-    """Whether the commands of each target were met in their order."""
-    by_target: dict[str, list[int]] = {}
-    for at, target in met:
-        by_target.setdefault(target, []).append(at)
-    return all(found == sorted(found) for found in by_target.values())
 
 
 def _better(ours: Command) -> list[str]:
