@@ -230,9 +230,9 @@ class Needs:
         folder = self.values.make.folder
         return sorted(str(path.relative_to(folder)) for path in folder.glob(name.removeprefix("./"))) or [name]
 
-    def expanded(self, rule: Rule, target: str, stem: str) -> Sequence[str]:
+    def expanded(self, rule: Rule, target: str, stem: str, *, order: bool = False) -> Sequence[str]:
         """The prerequisites that a pattern rule gives to one target, expanded twice where the Makefile asks for it."""
-        first = next((m.prerequisites for m in self.stated.of_rule(rule)), ())
+        first = next((m.order_only if order else m.prerequisites for m in self.stated.of_rule(rule)), ())
         text = " ".join(word.replace("%", stem, 1) for word in first)
         if "$" in text and ".SECONDEXPANSION" in self.database.targets:
             text = self.values.ask(text, {"@": [Part(target)], "*": [Part(stem)]})

@@ -83,7 +83,9 @@ class Rules(Needs):
         made = self.database.targets.get(target) or Made(target, ())
         if stem and not made.stem:
             own = self.expanded(rule, target, stem)
-            made = replace(made, prerequisites=(*own, *(n for n in made.prerequisites if n not in own)), stem=stem)
+            order = [n for n in self.expanded(rule, target, stem, order=True) if n not in made.order_only]
+            every = (*own, *(n for n in made.prerequisites if n not in own))
+            made = replace(made, prerequisites=every, order_only=(*order, *made.order_only), stem=stem)
         if not made.recipe and rule.recipe:
             made = replace(made, recipe=tuple(each.text for each in rule.recipe if isinstance(each, Line)))
         return made
@@ -213,8 +215,7 @@ class Rules(Needs):
             found["<"] = [inputs if len(every) == 1 else Part(every[0])]
         else:
             found["<"] = found["^"] = found["+"] = []
-        if stem:
-            found["*"] = [Part(stem)]
+        found["*"] = [Part(stem)] if stem else []
         return found
 
     def _is_name(self, name: str) -> bool:

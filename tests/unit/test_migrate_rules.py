@@ -115,6 +115,11 @@ SAME = {
         "all: p_a p_b\np_%: chk_%\n\techo $*\nchk_%:\n\techo $@\n",
         ['for name in ("a", "b"):', 'phony(f"p_{name}", f"chk_{name}", sh(f"echo {name}"))', 'phony(f"chk_{name}"'],
     ),
+    "a pattern's order-only prerequisites": (
+        "all: out/a out/b\nout/%: %.txt | out\n\tcp $< $@\nout:\n\tmkdir -p $@\n",
+        ['file(f"out/{name}", f"{name}.txt", sh("cp $in $out"), after="out")'],
+    ),
+    "no stem": ("a:\n\techo <$*>\n", ['phony("a", sh("echo <>"))']),
     "a rule that a condition cuts in two": (
         "V ?= 1\nt: a\nifeq ($(V),1)\nt: b\nendif\n\techo $^\na b:\n\techo $@\n",
         ['if V == "1":\n    phony("t", "b", "a", sh("echo b a"))\nelse:\n    phony("t", "a", sh("echo a"))'],
