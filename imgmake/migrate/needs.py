@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from imgmake.migrate.docker import words
 from imgmake.migrate.expand import Uncovered, Use, pieces
@@ -33,6 +33,7 @@ class Needs:
     patterns: tuple[str, ...] = ()  # of the pattern rules that were read
     around: Around = ()  # the conditions that a declaration stands in
     _answers: dict[int, bool | str] = field(default_factory=dict)
+    _spellings: dict[str, str] | None = None
     _asked: dict[int, tuple[str, ...]] = field(default_factory=dict)
     _databases: dict[Around, Database] = field(default_factory=dict)
 
@@ -169,7 +170,36 @@ class Needs:
             names = [name for each in written if each for name, _, now in each if now]
             if list(dict.fromkeys(names)) == given:
                 return list(dict.fromkeys(source for each in written if each for _, source, _ in each))
-        return [quoted(name) for name in given]
+        return [self.spelling(name) or quoted(name) for name in given]
+
+    def spelling(self, name: str) -> str:
+        """The expression for a target whose name is made of variables; empty for any other."""
+        if found := self.spellings().get(name, ""):
+            return found
+        made = self.database.targets.get(name, Made(name, ()))
+        if made.phony or any(each.rule.recipe for each in self.stated.of(name)):
+            return ""
+        every = (self.of_pattern(rule, name) for rule, _ in self.stated.rules() if "$" in rule.targets and rule.recipe)
+        parts = next((each for each in every if each), ())
+        return expression(parts) if parts else ""
+
+    def of_pattern(self, rule: Rule, name: str) -> Parts:
+        """A pattern's target with the variables that the pattern is made of; none where nothing can change it."""
+        for pattern, parts in self.spelt(rule.pattern or rule.targets) or ():
+            stem = stem_of(pattern, name)
+            if stem and any(part.shell for part in parts) and "%" in today(parts):
+                return [part if part.name else replace(part, text=part.text.replace("%", stem)) for part in parts]
+        return ()
+
+    def spellings(self) -> dict[str, str]:
+        """The targets whose names are made of variables, as they are declared: what needs them follows them."""
+        if self._spellings is None:
+            self._spellings = {}
+            for rule, _ in self.stated.rules():
+                for name, parts in self.spelt(rule.targets) or () if "$" in rule.targets else ():
+                    if any(part.name for part in parts):
+                        self._spellings[name] = expression(parts)
+        return self._spellings
 
     def _all_written(self, rule: Rule, target: str, stem: str) -> Iterator[list[tuple[str, str, bool]] | None]:
         """Of each rule of a target, that with the recipe first: names, sources, and whether they hold now."""

@@ -192,7 +192,11 @@ class RuleWriter(VariableWriter):
             why = "make finds no target for this pattern: write a loop over the names that you use"
             self._later(rule.line, f"{rule.targets}: {rule.prerequisites}", why, indent, file=rule.file)
             return
-        declared = [self._declare(name, rule, stem=stem) for name, stem in found if name not in self.done]
+        declared = [
+            self._declare(name, rule, stem=stem, spelt=self.rules.of_pattern(rule, name))
+            for name, stem in found
+            if name not in self.done
+        ]
         if not rule.pattern:
             why = "a pattern makes any target; the loop makes those that the Makefile names"
             self.rules.notes.append(Left(rule.line, rule.targets, why, file=rule.file))

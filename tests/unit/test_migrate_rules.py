@@ -120,6 +120,10 @@ SAME = {
         ['file(f"out/{name}", f"{name}.txt", sh("cp $in $out"), after="out")'],
     ),
     "no stem": ("a:\n\techo <$*>\n", ['phony("a", sh("echo <>"))']),
+    "targets that follow a variable": (
+        "CPU ?= amd64\nall: $(addsuffix -$(CPU),a b)\n%-$(CPU): %.txt\n\tcp $< $@\n",
+        ['phony("all", f"a-{CPU}", f"b-{CPU}")', 'file(f"{name}-{CPU}", f"{name}.txt", sh("cp $in $out"))'],
+    ),
     "a rule that a condition cuts in two": (
         "V ?= 1\nt: a\nifeq ($(V),1)\nt: b\nendif\n\techo $^\na b:\n\techo $@\n",
         ['if V == "1":\n    phony("t", "b", "a", sh("echo b a"))\nelse:\n    phony("t", "a", sh("echo a"))'],
