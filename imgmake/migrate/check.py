@@ -54,6 +54,7 @@ class Checker:
     environ: Mapping[str, str]
     needs: Callable[[str], Collection[str]]  # all that a target of the Pipefile waits for
     base: Mapping[str, str] = field(default_factory=dict)  # values that both are given, since both ask for them
+    _worked_out: dict[tuple[str, str, str], list[Command]] = field(default_factory=dict)
 
     def plain(self) -> tuple[Compared, ...]:
         """Each target of the Makefile."""
@@ -179,14 +180,18 @@ class Checker:
         return [Command(line, ("echo", line) if line in said else self._key(line)) for line in found]
 
     def _ours(self, planned: Sequence[tuple[str, str, str]]) -> list[Command]:
-        found = []
-        for target, kind, line in planned:
+        return [command for line in planned for command in self._commands(*line)]
+
+    def _commands(self, target: str, kind: str, line: str) -> list[Command]:
+        """The commands of a line of ours; worked out once, since it comes again with all that needs its target."""
+        if (target, kind, line) not in self._worked_out:
             texts, given = commands(line)
-            for text in texts:
-                settled = self._settled(text)
-                loose = tuple(map(self._key, unwrapped(settled)))
-                found.append(Command(text, self._key(settled), loose, target, kind, given))
-        return found
+            settled = [self._settled(text) for text in texts]
+            self._worked_out[target, kind, line] = [
+                Command(text, self._key(each), tuple(map(self._key, unwrapped(each))), target, kind, given)
+                for text, each in zip(texts, settled, strict=True)
+            ]
+        return self._worked_out[target, kind, line]
 
     def _settled(self, text: str) -> str:
         """make's answer for what it asks a shell while it expands, and we while it runs."""

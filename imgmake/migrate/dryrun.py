@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from imgmake.migrate import contained, docker
 from imgmake.migrate.expand import Uncovered
@@ -66,6 +67,7 @@ def unwrapped(text: str) -> list[str]:
     return found[1:]
 
 
+@lru_cache(maxsize=1 << 14)  # a command is met again with each target that needs its own
 def key(text: str, folder: str) -> tuple[str, ...]:
     """What two equal commands have in common; `folder` is where they run."""
     text = text.replace("\\\n", " ")
