@@ -129,6 +129,7 @@ class Make:
         self._conversed = False
         self._answers: dict[str, str] = {}
         self.mended: list[Mend] = []  # what had to be taken out of this copy for make to read it
+        self._as_alone = False  # whether dry runs of several targets at once were found to be what each is alone
         self._seconds = 0.0  # that make takes to read the Makefile
         self._runs: dict[tuple[str, ...], tuple[int, list[str], str]] = {}
 
@@ -220,10 +221,11 @@ class Make:
             return
         data, lines = database.parse(known), traced(said)
         found = {each: together(each, data, lines) for each in targets}
-        for each in (targets[0], targets[-1]):
+        for each in () if self._as_alone else (targets[0], targets[-1]):
             code, alone, _ = self.dry_run(each, dict(one.split("=", 1) for one in given))
             if code or (composed := found[each]) is None or _said(alone) != _said(composed):
                 return
+        self._as_alone = True
         self._runs |= {(*given, "--", each): (0, one, "") for each, one in found.items() if one is not None}
 
     def values(self, expressions: Sequence[str], overrides: Mapping[str, str] = {}) -> list[str]:
