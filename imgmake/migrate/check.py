@@ -15,6 +15,7 @@ from imgmake.errors import ImgmakeError
 from imgmake.migrate import contained
 from imgmake.migrate.dryrun import Command, commands, filled, images, key, unwrapped
 from imgmake.migrate.expand import mentioned
+from imgmake.migrate.itself import LIST
 from imgmake.migrate.migration import Migration
 from imgmake.migrate.model import Assign, Compared, Cond, Rule
 from imgmake.migrate.scratch import Make
@@ -211,7 +212,7 @@ class Checker:
         for command in theirs:
             found = [(at, each, told) for at, each in rest if (told := self._equal(command, each, theirs)) is not None]
             if not found:
-                reason = _lacking(command, ours) or self._intermediate(command)
+                reason = _lacking(command, ours) or self._own_doing(command, ours)
                 if not reason:
                     return Compared(
                         target, "different", (f"make runs what imgmake does not: {_short(command)}",), *texts
@@ -258,8 +259,10 @@ class Checker:
                     return f"{user} takes {image}, and could run before {maker} has made it"
         return ""
 
-    def _intermediate(self, command: Command) -> str:
-        """Why a file that only a pattern made is not removed: that is make's own doing."""
+    def _own_doing(self, command: Command, ours: Sequence[Command]) -> str:
+        """Why a command is not needed that reads the Makefile, or that make itself thought of."""
+        if "##" in command.text and any(each.text == LIST for each in ours):
+            return f"{LIST} tells the targets, without the Makefile"
         name, *removed = command.key or ("",)
         is_own = name == "rm" and removed and set(removed) <= set(self.migration.pipefile.targets)
         return "what only patterns name is kept, where make removes it again" if is_own else ""
@@ -309,7 +312,7 @@ class Checker:
 
     def _extra(self, command: Command, target: str) -> str | None:
         """Why imgmake runs a command that make does not; None when there is no reason."""
-        if command.text.startswith("mkdir -p"):
+        if command.text.startswith("mkdir -p") or command.text == LIST:
             return ""
         if command.kind == "publish":
             return "" if command.key[:1] == ("docker tag",) else "publishes more tags"

@@ -78,6 +78,9 @@ def key(text: str, folder: str) -> tuple[str, ...]:
         words = shlex.split(text)
     except ValueError:
         return (text,)
+    if words[:1] == ["imgmake"]:
+        words[0] = "make"  # for the Makefile's own targets
+    words = [word for word in words if word != "--no-print-directory"] if words[:1] == ["make"] else words
     return contained.key(text) or _docker_key(text, words) or tuple(words)
 
 

@@ -12,6 +12,7 @@ from imgmake.migrate.arguments import mount, run_keywords
 from imgmake.migrate.docker import CALLER, HERE, Docker, Words
 from imgmake.migrate.expand import Uncovered
 from imgmake.migrate.going import goes_on
+from imgmake.migrate.itself import spoken
 from imgmake.migrate.lines import PREFIX, Lines, Step
 from imgmake.migrate.model import Line
 from imgmake.migrate.python import (
@@ -122,6 +123,7 @@ class Recipes(Lines):
         return self._command(self.values.parts(text, scope), line, prefix)
 
     def _command(self, parts: list[Part], line: Line, prefix: str) -> Step:
+        parts = parts if self.literal else spoken(parts, self.values)
         plain = not (self.literal or "-" in prefix or self.before or self.exports or self.whole)
         step = self._idiom(parts, line.line) if plain else None
         return step or self._sh(parts, line, ignored="-" in prefix)

@@ -32,6 +32,8 @@ _EXCUSES = {  # by what the check says: the commands of make's that are left out
     "no stamp": r"[@ ]*touch\b",
     "sets all tags": r"[@ ]*docker (?:image )?tag\b",
     "does nothing": r"\s*set\b",
+    "imgmake --list": r".*##",
+    "what only patterns name": r"rm\b",
     "without a container": r".*\bdocker (?:container )?run\b",
 }
 _HERE = re.compile(r"\$\{?PWD\}?|\$\(pwd\)|`pwd`")

@@ -124,6 +124,18 @@ SAME = {
         "CPU ?= amd64\nall: $(addsuffix -$(CPU),a b)\n%-$(CPU): %.txt\n\tcp $< $@\n",
         ['phony("all", f"a-{CPU}", f"b-{CPU}")', 'file(f"{name}-{CPU}", f"{name}.txt", sh("cp $in $out"))'],
     ),
+    "help from the Makefile": (
+        "help: ## This\n\t@grep -E '## ' $(MAKEFILE_LIST) | awk '{print $$1}'\n",
+        ['phony("help", sh("imgmake --list"), help="This")'],
+    ),
+    "make for itself": (
+        "TAG ?= 1\nall:\n\t$(MAKE) --no-print-directory one TAG=2\n\tmake one TAG=$(TAG)\none:\n\techo $(TAG)\n",
+        ['sh("imgmake one TAG=2"), sh("imgmake one TAG=$TAG")'],
+    ),
+    "make for itself with what is no default": (
+        "TAG = 1\nall:\n\t$(MAKE) one TAG=2\none:\n\techo $(TAG)\n",
+        ['sh("make one TAG=2")'],
+    ),
     "a rule that a condition cuts in two": (
         "V ?= 1\nt: a\nifeq ($(V),1)\nt: b\nendif\n\techo $^\na b:\n\techo $@\n",
         ['if V == "1":\n    phony("t", "b", "a", sh("echo b a"))\nelse:\n    phony("t", "a", sh("echo a"))'],
