@@ -113,7 +113,7 @@ def _old_build(removal: Removal, now: float) -> str:
 
 def migrate(options: Options) -> tuple[str, int]:
     """Make a Pipefile of a Makefile, or compare the two; what is told, and the exit code. Raises UsageError."""
-    from imgmake.app.migrating import migrating
+    from imgmake.app.others import migrating
 
     return migrating(options)
 

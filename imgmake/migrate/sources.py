@@ -1,0 +1,48 @@
+"""Which files can be migrated beside Makefiles, by their names; each read by its module, with how it is proven."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+
+from imgmake.migrate.proof import Source
+from imgmake.ports import Shell
+
+KINDS = "docker-bake.hcl or compose.yaml"
+# In the order in which one is looked for; within a tool in the tool's own.
+NAMES = (
+    *("docker-bake.json", "docker-bake.hcl"),
+    *("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"),
+)
+_PATTERNS = {
+    "bake": ("*bake*.hcl", "*bake*.json"),
+    "compose": ("*compose*.yml", "*compose*.yaml"),
+}
+
+
+def tool_of(file: str) -> str:
+    """The tool that a file is for, by its name; empty for a Makefile.
+
+    >>> tool_of("ci/docker-bake.hcl"), tool_of("docker-compose.ci.yml"), tool_of("build/Makefile")
+    ('bake', 'compose', '')
+    """
+    name = PurePath(file).name.lower()
+    return next((tool for tool, ways in _PATTERNS.items() if any(fnmatch.fnmatch(name, way) for way in ways)), "")
+
+
+def known(file: str) -> bool:
+    """Whether a file is one of these, by its name."""
+    return bool(tool_of(file))
+
+
+def read(folder: Path, file: str, shell: Shell, environ: Mapping[str, str]) -> Source:
+    """The Pipefile of a file in a scratch folder. Raises ToolFailed, UsageError."""
+    tool = tool_of(file)
+    if tool == "bake":
+        from imgmake.migrate import bake
+
+        return bake.source(folder, file, shell, environ)
+    from imgmake.migrate import compose
+
+    return compose.source(folder, file, shell, environ)
