@@ -139,3 +139,8 @@ def test_a_compose_file_that_builds_nothing(folder: Path) -> None:
     (folder / "compose.yaml").write_text("services: {a: {image: b}}\n")
     with pytest.raises(UsageError, match="no service"):
         migrated(folder, "compose.yaml")
+
+
+def test_what_is_not_read_is_said(folder: Path) -> None:
+    with pytest.raises(UsageError, match="does not read justfile"):
+        migrating(options(folder, migrate="justfile"))
