@@ -6,6 +6,7 @@ import re
 
 from imgmake.migrate import docker
 from imgmake.migrate.expand import Uncovered
+from imgmake.migrate.layout import stem_of
 from imgmake.migrate.python import Part, merged, today
 from imgmake.migrate.values import Values
 
@@ -33,8 +34,15 @@ def _own(parts: list[Part], values: Values) -> bool:
     every = [docker.text_of(word) for word in found]
     goals = [word for word in every if "=" not in word and word != "--no-print-directory"]
     given = [word.partition("=")[0] for word in every if "=" in word]
-    named = all(word in values.database.targets and values.database.targets[word].target_file for word in goals)
+    named = all(_is_target(word, values) for word in goals)
     return bool(goals) and named and all(_can_be_given(name, values) for name in given)
+
+
+def _is_target(name: str, values: Values) -> bool:
+    made = values.database.targets.get(name)
+    if made is not None and made.target_file:
+        return True
+    return any(stem_of(pattern, name) for rule in values.database.implicit for pattern in rule.name.split())
 
 
 def _can_be_given(name: str, values: Values) -> bool:

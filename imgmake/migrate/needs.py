@@ -18,7 +18,7 @@ from imgmake.migrate.python import Part, Parts, expression, quoted, today
 from imgmake.migrate.stated import Around, Mention, Stated
 from imgmake.migrate.values import Values
 
-_CALLS = re.compile(r"(?:\$[({]MAKE[)}]|\bmake) ([^$;&|<>()`\\]+)")
+_CALL = re.compile(r"(?:\$[({]MAKE[)}]|\bmake) ([^;&|<>`\\]+)")
 _MANY = 5000  # names that patterns can come to
 _OTHER = "imgmake-other"  # a value that no Makefile tests for
 
@@ -123,13 +123,24 @@ class Needs:
         for made in self.database.targets.values():
             if made.target_file and (not made.name.startswith(".") or self.stated.of(made.name)):
                 yield from (name for name in (*made.prerequisites, *made.order_only) if made.name != ".PHONY")
-                yield from (word for text in made.recipe for call in _CALLS.findall(text) for word in call.split())
         yield from (name for name, made in self.database.targets.items() if made.target_file)
+        yield from self._called()
         for rule, around in self.stated.rules():
             if around and self._open(around):  # of a branch that make does not take today
                 yield from (
                     name for each in self.stated.of_rule(rule) for name in each.prerequisites if "%" not in name
                 )
+
+    def _called(self) -> Iterator[str]:
+        """The targets of calls of make in recipes; a text that runs something when it is expanded is not asked for."""
+        texts = [text for made in self.database.targets.values() if made.target_file for text in made.recipe]
+        calls = [text for text in texts if _CALL.search(text)]
+        plain = [
+            text for text in calls if not re.search(r"\$[({](?:shell|eval|error|file)\b|\$[@*<^]|\$[({][@*<^]", text)
+        ]
+        said = self.values.make.values([text.replace("$$", "$$$$") for text in plain]) if plain else []
+        for text in (*said, *(text for text in calls if text not in plain)):
+            yield from (word for match in _CALL.finditer(text) for word in match[1].split() if "$" not in word)
 
     def _by_patterns(self, name: str) -> Iterator[str]:
         """What pattern rules need to make a target."""

@@ -7,7 +7,7 @@ import json
 import keyword
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
 from imgmake.migrate.expand import Uncovered
@@ -330,6 +330,25 @@ def _command_position(before: str) -> bool:
 def _use(name: str, follows: str, quote: str) -> str:
     used = f"${{{name}}}" if follows and re.match(r"\w", follows) and quote != "'" else f"${name}"
     return f"'\"{used}\"'" if quote == "'" else used
+
+
+def untabbed(parts: Parts) -> list[Part]:
+    """The parts of a shell's text with blanks for the tabs that a continued line begins with, outside of quotes."""
+    found, quote = list[Part](), ""
+    for part in parts:
+        if part.name or "\\\n\t" not in part.text:
+            quote = _quote(part.value if part.name else part.text, quote)
+            found.append(part)
+            continue
+        text, start = "", 0
+        for match in re.finditer(r"\\\n(\t+)", part.text):
+            stretch = part.text[start : match.start()]
+            quote = _quote(stretch, quote)
+            text += stretch + (match[0] if quote else "\\\n" + "    " * len(match[1]))
+            start = match.end()
+        quote = _quote(part.text[start:], quote)
+        found.append(replace(part, text=text + part.text[start:]))
+    return found
 
 
 def _quote(text: str, quote: str) -> str:

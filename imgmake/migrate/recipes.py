@@ -24,6 +24,7 @@ from imgmake.migrate.python import (
     shell_text,
     text_literal,
     today,
+    untabbed,
 )
 from imgmake.migrate.values import Scope
 from imgmake.variables import LATE
@@ -151,7 +152,7 @@ class Recipes(Lines):
             parts = [Part("set +e; "), *parts]
         if self.before:
             parts = [Part(f"{self.before}; "), *parts]
-        body, given, spliced = shell_text(parts)
+        body, given, spliced = shell_text(untabbed(parts))
         extra = [f"{key}={value}" for key, value in given.items() if key not in self.exports]
         extra += [f"shell={quoted(self.shell)}"] if self.shell != "/bin/sh" else []
         extra += ["**EXPORTED"] if self.exports else []

@@ -128,6 +128,14 @@ SAME = {
         "help: ## This\n\t@grep -E '## ' $(MAKEFILE_LIST) | awk '{print $$1}'\n",
         ['phony("help", sh("imgmake --list"), help="This")'],
     ),
+    "calls of make that make expands": (
+        "ARCHS := a b\nall:\n\t$(MAKE) $(addprefix x-,$(ARCHS))\nx-%:\n\techo $*\n",
+        ['sh("imgmake x-a x-b")', 'for name in ("a", "b"):', 'phony(f"x-{name}", sh(f"echo {name}"))'],
+    ),
+    "tabs of continued lines": (
+        "a:\n\techo a \\\n\t\t\tb 'c \\\n\t\td'\n",
+        ["    echo a \\\n            b 'c \\\n    \td'\n"],
+    ),
     "make for itself": (
         "TAG ?= 1\nall:\n\t$(MAKE) --no-print-directory one TAG=2\n\tmake one TAG=$(TAG)\none:\n\techo $(TAG)\n",
         ['sh("imgmake one TAG=2"), sh("imgmake one TAG=$TAG")'],
