@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from imgmake.migrate import layout
+from imgmake.migrate import families, layout
 from imgmake.migrate.assignments import VariableWriter
 from imgmake.migrate.expand import Uncovered
 from imgmake.migrate.model import MARK, Assign, Cond, Left, Made, Rule
@@ -48,6 +48,7 @@ class RuleWriter(VariableWriter):
     declared: list[Declared] = field(default_factory=list)
     done: set[str] = field(default_factory=set)  # targets
     used: set[str] = field(default_factory=set)  # Python names that something mentions
+    _words: families.Lists | None = None
 
     def _block(self, statements: Iterable[object], indent: int) -> None:
         raise NotImplementedError
@@ -234,9 +235,10 @@ class RuleWriter(VariableWriter):
             else None
         )
         if template:
-            listed = ", ".join(map(quoted, stems))
+            listed = families.loop(stems, self._lists())
+            self._needed(names_in([listed]))
             one_each = [f"{pad}for name in (", *(f"{pad}    {quoted(stem)}," for stem in stems), f"{pad}):"]
-            self.body.extend([f"{pad}for name in ({listed}):"] if len(listed) < _SHORT else one_each)
+            self.body.extend([f"{pad}for name in {listed}:"] if len(listed) < _SHORT else one_each)
             self.body.extend("\n".join(layout.call(template, indent + 4)).split("\n"))
             return
         for each in declared:
@@ -251,8 +253,21 @@ class RuleWriter(VariableWriter):
             self.body.append(f"{pad}# {MARK} {place}: {text}"[:118])
             self.body.append(f"{pad}#   {' '.join(each.todo.split())}"[: layout.WIDTH])
         name = f"\x01{each.name} = " if each.name and not indent else ""
-        if each.source:
-            self.body.extend(layout.call(f"{name}{each.source}", indent))
+        source = families.folded(each.source, self._lists())
+        self._needed(names_in([source]) if source != each.source else ())
+        if source:
+            self.body.extend(layout.call(f"{name}{source}", indent))
+
+    def _lists(self) -> families.Lists:
+        """The words of each list that nothing changes, by its Python name."""
+        if self._words is None:
+            known = [self.values.known(name) for name in self.values.definitions]
+            self._words = {
+                each.python: tuple(each.value.split())
+                for each in known
+                if each.kind == "constant" and each.python and not (each.varies or each.late or each.dollar)
+            }
+        return self._words
 
 
 def _said(lines: Sequence[str]) -> bool:

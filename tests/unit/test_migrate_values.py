@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from imgmake.app.migrating import Migrated, migrate_makefile
 from imgmake.app.options import Options
 from imgmake.migrate import functions
+from imgmake.migrate.blocks import joined
 from imgmake.migrate.branching import Choice, leaves, sequence, whole
 from imgmake.migrate.layout import call
 from imgmake.migrate.model import Assign, Cond
@@ -351,3 +352,29 @@ def test_a_choice_that_is_too_long_is_broken_at_its_words() -> None:
         "    if CONDITION",
         f'    else [sh("{long}")],',
     ]
+
+
+def test_names_of_a_list_are_a_loop_over_it(migrate: Migrate) -> None:
+    text = migrate(
+        "IMAGES := x y z\nall: $(IMAGES:%=build-%) other\nbuild-%:\n\techo $*\nother:\n\techo\n"
+    ).migration.pipefile.text
+    assert 'phony("all", [f"build-{name}" for name in IMAGES.split()], "other")' in text
+    assert "for name in IMAGES.split():\n    phony(f" in text
+
+
+def test_conditions_that_ask_the_same_are_one() -> None:
+    first = ["if A:", "    B = 1", "else:", "    B = 2"]
+    assert joined(first, ["if A:", "    C = 1"]) == ["if A:", "    B = 1", "    C = 1", "else:", "    B = 2"]
+    assert joined(["if A:", "    A = 1"], ["if A:", "    C = 1"]) == ["if A:", "    A = 1", "if A:", "    C = 1"]
+    assert joined([*first, "D = 1"], ["if A:", "    C = 1"])[-3:] == ["D = 1", "if A:", "    C = 1"]
+    assert joined(first, ["if E:", "    C = 1"])[-2:] == ["if E:", "    C = 1"]
+
+
+def test_a_guard_stops_the_pipefile_as_it_stops_make(migrate: Migrate) -> None:
+    found = migrate(
+        "V ?= 1-r\nifeq (,$(filter %-r,$(V)))\n$(error $(V) lacks -r)\nendif\n$(info I am $(V))\na:\n\techo $(V)\n"
+    )
+    text = found.migration.pipefile.text
+    assert 'if not V.endswith("-r"):\n    raise SystemExit(f"{V} lacks -r")\n' in text
+    assert 'print(f"I am {V}", file=sys.stderr)' in text
+    assert [each.verdict for each in found.compared] == ["same"]
