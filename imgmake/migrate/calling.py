@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 from imgmake.migrate import choices, functions
@@ -179,7 +180,7 @@ class Calls:
         certain = functions.condition(wanted)
         if certain in ("True", "False"):
             return self.parts(then.strip() if certain == "True" else otherwise, scope)
-        arms = [self.parts(then, scope), self.parts(otherwise, scope)]
+        arms = [on_one_line(self.parts(then, scope)), on_one_line(self.parts(otherwise, scope))]
         if merged(arms[0]) == merged(arms[1]):
             return arms[0]
         made = choices.choice(wanted, plain(arms[0]), plain(arms[1]), self.ask(piece.raw, scope))
@@ -203,7 +204,7 @@ class Calls:
                 found += [*([Part(" ")] if found else []), *self.parts(body, {**scope, name: [Part(word)]})]
             return merged(found)
         each = self.each(name)
-        inner = self.parts(body, {**scope, name: [Part(name=each, value=_first(words))]})
+        inner = on_one_line(self.parts(body, {**scope, name: [Part(name=each, value=_first(words))]}))
         source = functions.words_of(words)
         made = f"[{expression(plain(inner))} for {each} in {source}]"
         one_each = all(not (part.name and part.name != each) and " " not in part.text for part in inner)
@@ -275,6 +276,11 @@ def _three(given: str) -> tuple[str, str, str]:
 
 def _first(words: Parts) -> str:
     return next(iter(today(words).split()), "")
+
+
+def on_one_line(parts: Parts) -> list[Part]:
+    """A text that goes on behind backslashes, for an f-string, whose expressions hold none."""
+    return [replace(part, text=re.sub(r"[ \t]*\\\n[ \t]*", " ", part.text)) for part in parts]
 
 
 def has_dollar(text: str) -> bool:

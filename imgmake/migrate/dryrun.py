@@ -13,7 +13,7 @@ from imgmake.migrate.expand import Uncovered
 from imgmake.migrate.python import Part
 
 _ASSIGNED = re.compile(r"[A-Za-z_]\w*=")
-_TIMES = re.compile(r"\b\d{8}-\d{6}\b|\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|\b1[6-9]\d{8}\b|\b2\d{9}\b")
+_TIMES = re.compile(r"\b\d{8}-\d{6}\b|\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ?|\b1[6-9]\d{8}\b|\b2\d{9}\b")
 _DIRTY = re.compile(r"@time-[0-9a-f]{7,40}(-dirty)?")  # imgmake says when the tree is not the commit's
 _QUOTED = re.compile(r"\"(?:[^\"\\]|\\.)*\"|\\.|('[^']*')", re.DOTALL)
 _DOLLAR, _TICK = "\ue000", "\ue001"
