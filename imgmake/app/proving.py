@@ -35,6 +35,16 @@ class Doubts:
     statements: dict[str, str] = field(default_factory=dict)
     last: Mapping[str, str] = field(default_factory=dict)  # who was blamed last, and for what
 
+    unasked: Sequence[str] = ()  # variables that were not tried with another value
+
+    def noted(self, migration: Migration) -> Migration:
+        """A migration whose notes say what was not tried."""
+        if not self.unasked:
+            return migration
+        why = f"make is slow to read this Makefile: not compared with another value of {', '.join(self.unasked)}"
+        pipefile = migration.pipefile
+        return replace(migration, pipefile=replace(pipefile, notes=(*pipefile.notes, Left(0, "", why))))
+
     def blame(self, found: Mapping[str, str]) -> bool:
         """Trust some targets less; whether anything was left to take from them."""
         before, self.last = dict(self.targets), found
@@ -80,7 +90,7 @@ def prove(
         text = migration.pipefile.text
         found = _tried(options, scratch, make, migration, doubts)
         if found is not None:
-            return migration, found
+            return doubts.noted(migration), found
     migration = doubts.applied(write(doubts.targets))
     return migration, compare(options, scratch, make, migration)
 

@@ -42,6 +42,8 @@ _GUARD = re.compile(r"[^\s:]+:\d+: \*\*\* (.*?)\.?  Stop\.$", re.DOTALL)
 _IN_CONTAINER = re.compile(r"\bdocker\s+(?:container\s+)?run\b")
 _SHORT = 80
 _MOST = 12  # targets that are compared anew for each variable
+_ALL = 120  # of all variables
+_PATIENCE = 4.0  # seconds that make may take for these
 _TOOLS = ((contained.HADOLINT,), (contained.STRUCTURE_TEST,))
 
 
@@ -55,6 +57,7 @@ class Checker:
     environ: Mapping[str, str]
     needs: Callable[[str], Collection[str]]  # all that a target of the Pipefile waits for
     base: Mapping[str, str] = field(default_factory=dict)  # values that both are given, since both ask for them
+    unasked: Sequence[str] = ()  # variables that there was no time to override, with a Makefile that is slow to read
     _worked_out: dict[tuple[str, str, str], list[Command]] = field(default_factory=dict)
 
     def plain(self) -> tuple[Compared, ...]:
@@ -66,7 +69,11 @@ class Checker:
     def overridden(self, found: Sequence[Compared]) -> tuple[Compared, ...]:
         """The first of these targets with each overridable variable overridden, where they differ then."""
         said = {left.target: left.why for left in self.migration.pipefile.left}
-        single = (each for name in self.migration.pipefile.overridable for each in self._overridden(name, found, said))
+        names = list(self.migration.pipefile.overridable)
+        affordable = int(_PATIENCE / max(self.make.seconds, _PATIENCE / _ALL))
+        self.unasked = names[affordable:]
+        most = max(1, min(_MOST, affordable // max(len(names), 1)))
+        single = [each for name in names[:affordable] for each in self._overridden(name, found, said, most)]
         return (*single, *self._let_through(found))
 
     def _let_through(self, found: Sequence[Compared]) -> Iterator[Compared]:
@@ -79,7 +86,7 @@ class Checker:
                     values = " ".join(f"{name}={value}" for name, value in given.items())
                     yield replace(compared, target=f"{each.target} {values}")
 
-    def _overridden(self, name: str, before: Sequence[Compared], said: Mapping[str, str]) -> list[Compared]:
+    def _overridden(self, name: str, before: Sequence[Compared], said: Mapping[str, str], most: int) -> list[Compared]:
         """The targets whose commands the variable changes, with another value of it."""
         found = []
         value = {name: OVERRIDDEN}
@@ -88,8 +95,8 @@ class Checker:
             for one in before
             if one.verdict != "different" and one.target not in said and self._mentions(one.target, name)
         ]
-        self.make.ahead([one.target for one in changed[:_MOST]], {**self._metadata()[0], **value})
-        for one in changed[:_MOST]:
+        self.make.ahead([one.target for one in changed[:most]], {**self._metadata()[0], **value})
+        for one in changed[:most]:
             compared = self.one(one.target, value)
             if compared.verdict == "different":
                 found.append(replace(compared, target=f"{one.target} {name}={OVERRIDDEN}"))

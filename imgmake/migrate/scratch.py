@@ -130,7 +130,7 @@ class Make:
         self._answers: dict[str, str] = {}
         self.mended: list[Mend] = []  # what had to be taken out of this copy for make to read it
         self._as_alone = False  # whether dry runs of several targets at once were found to be what each is alone
-        self._seconds = 0.0  # that make takes to read the Makefile
+        self.seconds = 0.0  # that make takes to read the Makefile
         self._runs: dict[tuple[str, ...], tuple[int, list[str], str]] = {}
 
     @property
@@ -143,7 +143,7 @@ class Make:
         given = [f"{name}={value}" for name, value in overrides.items()]
         start = time.monotonic()
         code, out, err = self._run(["-pnq", "-f", self.makefile, *given])
-        self._seconds = time.monotonic() - start
+        self.seconds = time.monotonic() - start
         if "***" in err and self._mend():
             return self.database(overrides)
         found = database.parse(out)
@@ -207,7 +207,7 @@ class Make:
     def ahead(self, targets: Sequence[str], overrides: Mapping[str, str]) -> None:
         """Ask for many dry runs at once: several at a time; from one that tells them apart where each takes long."""
         given = [f"{name}={value}" for name, value in overrides.items()]
-        if self._seconds * len(targets) > _LONG:
+        if self.seconds * len(targets) > _LONG:
             self._at_once(targets, given)
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
             list(pool.map(lambda target: self.dry_run(target, overrides), targets))
