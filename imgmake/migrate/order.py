@@ -12,7 +12,7 @@ from imgmake.migrate.model import Database, Made
 _JOINS = re.compile(r"\bdocker[- ]manifest\b|\bimagetools create\b")
 _PUSHES = re.compile(r"\bpush\b")
 _LOGS_IN = re.compile(r"\blogin\b")
-_CLEANS = re.compile(r"(?:^|[;&@\s-])rm -|\brmi\b|\bprune\b|\bgit clean\b|\bdown\b")
+_CLEANS = re.compile(r"(?:^|[;&@\s])-?rm -|\brmi\b|\bprune\b|\bgit clean\b|\bdown\b")
 
 
 class Order:

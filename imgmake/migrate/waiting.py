@@ -37,12 +37,13 @@ def _pairs(target: Target) -> Iterator[tuple[str, str]]:
 
 def _before(seen: Seen, earlier: str, later: str, made: Makers) -> Iterator[str]:
     image = between(seen, earlier, later, made)
-    if image and _only_builds(seen.targets[image]):
+    lists = [each for each in seen.targets.values() if later in each.prerequisites]
+    always = all((earlier, later) in _pairs(each) for each in lists)
+    if image and (always or _only_builds(seen.targets[image])):
         yield image
-    if _pushes(seen, later) and earlier in seen.targets and tests(seen.targets[earlier]):
-        lists = [each for each in seen.targets.values() if later in each.prerequisites]
-        if earlier not in seen.closure(later) and all((earlier, later) in _pairs(each) for each in lists):
-            yield earlier
+    tested = earlier in seen.targets and tests(seen.targets[earlier])
+    if tested and always and _pushes(seen, later) and earlier not in seen.closure(later):
+        yield earlier
 
 
 def _only_builds(target: Target) -> bool:
