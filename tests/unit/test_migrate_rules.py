@@ -130,7 +130,7 @@ SAME = {
     ),
     "calls of make that make expands": (
         "ARCHS := a b\nall:\n\t$(MAKE) $(addprefix x-,$(ARCHS))\nx-%:\n\techo $*\n",
-        ['sh("imgmake x-a x-b")', 'for name in ARCHS.split():', 'phony(f"x-{name}", sh(f"echo {name}"))'],
+        ['sh("imgmake x-a x-b")', "for name in ARCHS.split():", 'phony(f"x-{name}", sh(f"echo {name}"))'],
     ),
     "tabs of continued lines": (
         "a:\n\techo a \\\n\t\t\tb 'c \\\n\t\td'\n",
