@@ -84,7 +84,12 @@ def migrate_makefile(options: Options, makefile: str = "", *, literal: bool = Fa
         make = Make(scratch, path.name, LocalShell(), options.environ)
         text = (scratch / path.name).read_text(errors="replace")
         migration, compared = prove(
-            options, scratch, make, lambda doubted: migrate(path.name, text, make, literal=literal, doubted=doubted)
+            options,
+            scratch,
+            make,
+            lambda doubts: migrate(
+                path.name, text, make, literal=literal, doubted=doubts.targets, waiting=doubts.waiting
+            ),
         )
         migration = reviewed(options, scratch, migration)
         if write:

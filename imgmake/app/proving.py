@@ -33,6 +33,7 @@ class Doubts:
 
     targets: dict[str, Doubt] = field(default_factory=dict)
     statements: dict[str, str] = field(default_factory=dict)
+    waiting: dict[str, set[str]] = field(default_factory=dict)  # targets, and what has to come before them
     last: Mapping[str, str] = field(default_factory=dict)  # who was blamed last, and for what
 
     unasked: Sequence[str] = ()  # variables that were not tried with another value
@@ -44,6 +45,15 @@ class Doubts:
         why = f"make is slow to read this Makefile: not compared with another value of {', '.join(self.unasked)}"
         pipefile = migration.pipefile
         return replace(migration, pipefile=replace(pipefile, notes=(*pipefile.notes, Left(0, "", why))))
+
+    def wait(self, waiting: Mapping[str, set[str]]) -> bool:
+        """Have targets wait for others; whether that is new."""
+        new = {(name, each) for name, first in waiting.items() for each in first - self.waiting.get(name, set())}
+        for name, each in new:
+            self.waiting.setdefault(name, set()).add(each)
+        if new:
+            self.last = {}
+        return bool(new)
 
     def blame(self, found: Mapping[str, str]) -> bool:
         """Trust some targets less; whether anything was left to take from them."""
@@ -75,23 +85,23 @@ class Doubts:
 
 
 def prove(
-    options: Options, scratch: Path, make: Make, write: Callable[[Mapping[str, Doubt]], Migration]
+    options: Options, scratch: Path, make: Make, write: Callable[[Doubts], Migration]
 ) -> tuple[Migration, tuple[Compared, ...]]:
     """The migration to be trusted, and its comparison.
 
     scratch: a copy of the folder, in which make runs and the Pipefile may stand.
-    write:   the migration, given the targets that are doubted.
+    write:   the migration, given what is doubted.
     """
     doubts, text = Doubts(), ""
     for _ in range(_ROUNDS - 1):
-        migration = doubts.applied(write(doubts.targets))
+        migration = doubts.applied(write(doubts))
         if migration.pipefile.text == text and doubts.blame(doubts.last):
             continue  # less trust has changed nothing: it is as wrong as before
         text = migration.pipefile.text
         found = _tried(options, scratch, make, migration, doubts)
         if found is not None:
             return doubts.noted(migration), found
-    migration = doubts.applied(write(doubts.targets))
+    migration = doubts.applied(write(doubts))
     return migration, compare(options, scratch, make, migration)
 
 
@@ -118,7 +128,7 @@ def _tried(
                 return None
         checker = Checker(make, migration, _planned(planner), options.environ, planner.needs, given(make, migration))
         found = checker.plain()
-        if doubts.blame(_wrong(checker, found)):
+        if doubts.wait(checker.waiting) or doubts.blame(_wrong(checker, found)):
             return None
         return (*found, *checker.overridden(found))
 
@@ -188,7 +198,9 @@ def _blamed(error: ImgmakeError, migration: Migration, folder: Path) -> dict[str
     targets = migration.pipefile.targets
     text = "".join(_statement(migration.pipefile.text, line) for line in _lines(error))
     named = set(re.findall(r"'([^']*)'", error.message))
-    found = [each for each in targets if f'"{each}"' in text] or [each for each in targets if each in named]
+    needing = set(re.findall(r"'([^']*)' needs '", error.message))
+    found = [each for each in targets if each in needing]
+    found = found or [each for each in targets if f'"{each}"' in text] or [each for each in targets if each in named]
     if "there is no such file" in error.message:
         found += [each for each in targets if each not in found and _lacks(each, migration, folder)]
     found += [each for each in targets if each not in found and _kin(each, found, migration)]

@@ -7,13 +7,14 @@ it is "better" for a reason that is told, or it is "different", with both texts.
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from imgmake.errors import ImgmakeError
 from imgmake.migrate import contained
-from imgmake.migrate.dryrun import Command, commands, filled, images, key, unwrapped
+from imgmake.migrate.dryrun import Command, better, commands, filled, images, key, lacking, unwrapped
 from imgmake.migrate.expand import mentioned
 from imgmake.migrate.itself import LIST
 from imgmake.migrate.migration import Migration
@@ -57,6 +58,7 @@ class Checker:
     environ: Mapping[str, str]
     needs: Callable[[str], Collection[str]]  # all that a target of the Pipefile waits for
     base: Mapping[str, str] = field(default_factory=dict)  # values that both are given, since both ask for them
+    waiting: dict[str, set[str]] = field(default_factory=dict)  # what should have waited for what, by order alone
     unasked: Sequence[str] = ()  # variables that there was no time to override, with a Makefile that is slow to read
     _worked_out: dict[tuple[str, str, str], list[Command]] = field(default_factory=dict)
 
@@ -219,7 +221,7 @@ class Checker:
         for command in theirs:
             found = [(at, each, told) for at, each in rest if (told := self._equal(command, each, theirs)) is not None]
             if not found:
-                reason = _lacking(command, ours) or self._own_doing(command, ours)
+                reason = lacking(command, ours) or self._own_doing(command, ours)
                 if not reason:
                     return Compared(
                         target, "different", (f"make runs what imgmake does not: {_short(command)}",), *texts
@@ -228,7 +230,7 @@ class Checker:
                 continue
             last = met[-1] if met else -1
             at, each, told = next((one for one in found if one[0] > last), found[0])
-            why += [*_better(each), *told]
+            why += [*better(each), *told]
             met.append(at)
             rest.remove((at, each))
         reasons = [self._extra(extra, target) for _, extra in rest]
@@ -237,7 +239,7 @@ class Checker:
             return Compared(target, "different", (f"imgmake runs what make does not: {_short(extra)}",), *texts)
         if not self._in_order(theirs, [ours[at] for at in sorted(met)]):
             return Compared(target, "different", ("the commands of a target come in another order",), *texts)
-        if race := self._race(ours):
+        if race := self._race(theirs, ours):
             return Compared(target, "different", (race,), *texts)
         if met != sorted(met):
             why.append("targets that do not need each other come in another order")
@@ -255,16 +257,30 @@ class Checker:
                 return False
         return True
 
-    def _race(self, ours: Sequence[Command]) -> str:
+    def _race(self, theirs: Sequence[Command], ours: Sequence[Command]) -> str:
         """What two targets would do at once here, and one after the other in make; empty when they would not."""
-        makers = [(each.target, image) for each in ours for image in images(each)]
-        for maker, image in dict.fromkeys(makers):
+        makers: dict[str, set[str]] = {}
+        for each in ours:
+            for image in images(each):
+                makers.setdefault(image, set()).add(each.target)
+        for image, made_by in makers.items():
             word = re.compile(rf"(?<![\w./:-]){re.escape(image)}(?![\w./:-])")
-            for user in dict.fromkeys(each.target for each in ours if word.search(self._settled(each.text))):
-                both = {maker, user}
-                if len(both) == 2 and user not in self.needs(maker) and maker not in self.needs(user):
-                    return f"{user} takes {image}, and could run before {maker} has made it"
+            users = {each.target for each in ours if word.search(self._settled(each.text))} - made_by
+            for maker, user in itertools.product(sorted(made_by), sorted(users)):
+                if user not in self.needs(maker) and maker not in self.needs(user):
+                    earlier, later = self._by_turns(maker, user, theirs, ours)
+                    self.waiting.setdefault(later, set()).add(earlier)
+                    return f"{user} takes {image}, and could run at the same time as {maker}, which makes it"
         return ""
+
+    def _by_turns(self, one: str, other: str, theirs: Sequence[Command], ours: Sequence[Command]) -> tuple[str, str]:
+        """Two targets in the order in which make comes to them."""
+        first = {}
+        for name in (one, other):
+            own = next(each for each in ours if each.target == name)
+            places = (at for at, each in enumerate(theirs) if self._equal(each, own, theirs) is not None)
+            first[name] = next(places, len(theirs))
+        return (one, other) if first[one] <= first[other] else (other, one)
 
     def _own_doing(self, command: Command, ours: Sequence[Command]) -> str:
         """Why a command is not needed that reads the Makefile, or that make itself thought of."""
@@ -365,29 +381,3 @@ def _stopped(target: str, complaint: str, out: Sequence[str], ours: Sequence[Com
     if any("exit" in text and words <= set(re.findall(r"\w+", text)) for text in texts):
         return Compared(target, "same", (f"{_BOTH} when it runs: {complaint}",))
     return Compared(target, "different", (f"make stops: {guard[1]}",), tuple(filter(None, out)), texts)
-
-
-def _better(ours: Command) -> list[str]:
-    if ours.kind == "image":
-        return ["skips when up to date"]
-    if ours.kind == "publish":
-        return ["pushes what the registry does not hold yet"]
-    return ["skips when it has passed on the same inputs"] if ours.kind == "check" else []
-
-
-def _lacking(command: Command, ours: Sequence[Command]) -> str:
-    if command.key[:1] in (("echo",), ("printf",)) and ">" not in command.text:
-        if any(each.kind == "check" or (each.kind == "file" and each.key[:1] == ("docker run",)) for each in ours):
-            return "imgmake itself says what it does"
-        return "imgmake itself says what it built" if any(c.key[:1] == ("docker build",) for c in ours) else ""
-    if re.fullmatch(r"set\s+-[eu]+\s*;?", command.text.strip()):
-        return "`set -e` on a line of its own does nothing"
-    if command.key[:1] == ("touch",):
-        return "no stamp is needed" if any(c.key[:1] == ("docker build",) for c in ours) else ""
-    if command.key[:1] == ("docker tag",) and any(_tags(command, each) for each in ours):
-        return "the build sets all tags"
-    return ""
-
-
-def _tags(command: Command, build: Command) -> bool:
-    return build.key[:1] == ("docker build",) and f"tag={command.key[-1]}" in build.key

@@ -129,3 +129,31 @@ def _flag(verb: str, name: str, value: str) -> str:
     if verb == "build" and name == "file":
         return f"file={value.removeprefix('./')}"
     return f"{name}={value.rstrip('/')}" if verb == "run" and name in ("volume", "workdir") else f"{name}={value}"
+
+
+def better(ours: Command) -> list[str]:
+    """What a command of ours is better at."""
+    if ours.kind == "image":
+        return ["skips when up to date"]
+    if ours.kind == "publish":
+        return ["pushes what the registry does not hold yet"]
+    return ["skips when it has passed on the same inputs"] if ours.kind == "check" else []
+
+
+def lacking(command: Command, ours: Sequence[Command]) -> str:
+    """Why a command of make's is not needed here; empty when it is."""
+    if command.key[:1] in (("echo",), ("printf",)) and ">" not in command.text:
+        if any(each.kind == "check" or (each.kind == "file" and each.key[:1] == ("docker run",)) for each in ours):
+            return "imgmake itself says what it does"
+        return "imgmake itself says what it built" if any(c.key[:1] == ("docker build",) for c in ours) else ""
+    if re.fullmatch(r"set\s+-[eu]+\s*;?", command.text.strip()):
+        return "`set -e` on a line of its own does nothing"
+    if command.key[:1] == ("touch",):
+        return "no stamp is needed" if any(c.key[:1] == ("docker build",) for c in ours) else ""
+    if command.key[:1] == ("docker tag",) and any(_tags(command, each) for each in ours):
+        return "the build sets all tags"
+    return ""
+
+
+def _tags(command: Command, build: Command) -> bool:
+    return build.key[:1] == ("docker build",) and f"tag={command.key[-1]}" in build.key

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -18,7 +18,10 @@ from imgmake.migrate.values import Values
 from imgmake.migrate.waiting import first
 from imgmake.migrate.writer import Writer
 
+Waiting = Mapping[str, Collection[str]]
+
 _NOTHING: Mapping[str, Doubt] = MappingProxyType({})
+_NOBODY: Waiting = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,19 @@ class Migration:
 
 
 def migrate(
-    makefile: str, text: str, make: Make, *, literal: bool = False, doubted: Mapping[str, Doubt] = _NOTHING
+    makefile: str,
+    text: str,
+    make: Make,
+    *,
+    literal: bool = False,
+    doubted: Mapping[str, Doubt] = _NOTHING,
+    waiting: Waiting = _NOBODY,
 ) -> Migration:
     """The Pipefile of a Makefile's text. Raises MakeFailed when make cannot read it.
 
     literal: keep every command as the text that it is.
     doubted: targets whose declaration was found wrong before.
+    waiting: targets, and others that were found to have to come first.
     """
     database = make.database()
     own = reader.read(text)
@@ -61,12 +71,17 @@ def migrate(
             patterns=_patterns(stated),
             files=here,
             doubted=doubted,
-            first={} if literal else first(own, database, values, make.folder),
+            first=_also({} if literal else first(own, database, values, make.folder), waiting),
         )
         pipefile = Writer(statements, database, values, rules, recipes).write()
         if values.hastened <= early:
             return Migration(makefile, statements, database, values, pipefile, own)
         early |= values.hastened  # a Pipefile looks into these while it is loaded: once more, with them known then
+
+
+def _also(first: Mapping[str, tuple[str, ...]], waiting: Waiting) -> dict[str, tuple[str, ...]]:
+    names = dict.fromkeys([*first, *waiting])
+    return {name: tuple(dict.fromkeys((*first.get(name, ()), *sorted(waiting.get(name, ()))))) for name in names}
 
 
 def _patterns(stated: Stated) -> tuple[str, ...]:

@@ -59,11 +59,11 @@ def attempt(source: Path, makefile: str, scratch: Path) -> dict[str, object]:
     except ImgmakeError as error:
         return {"targets": [], "seconds": seconds, "crash": f"the Pipefile does not load: {error.message}"}
     targets = [_judged(found, each, path) for each in _told(found)]
-    known = {each["name"] for each in targets}
+    known = {str(each["name"]) for each in targets}
     targets += [
         {"name": name, "verdict": "silent", "why": "not in the Pipefile, nor said"}
         for name in _targets(path)
-        if name not in known
+        if name not in known and not any(each.startswith(f"{name}:") for each in known)
     ]
     return {"targets": targets, "seconds": seconds, "crash": ""}
 
@@ -156,7 +156,7 @@ def _words(commands: Sequence[str], folder: Path | None = None) -> set[str]:
 
 def _filled(line: str, settled: Mapping[str, str]) -> str:
     """A line of imgmake's with the values that stand before it, and make's answers for what it asks while it runs."""
-    line = _HERE.sub("PWD", line)
+    line = re.sub(r"\$\{?HOME\}?", os.environ.get("HOME", ""), _HERE.sub("PWD", line))
     for ours, answer in settled.items():
         line = line.replace(ours, answer)
     for name, value in re.findall(r"(?<![^\s])(\w+)=('[^']*'|\S*)(?= )", line.partition(" -ec ")[0] + " "):
