@@ -6,7 +6,7 @@ Conditions that can be overridden become conditions of the Pipefile; make's data
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -110,14 +110,27 @@ class Needs:
         """Every name that something needs: in rules, in calls of make, and in pattern rules, of what they make."""
         key = id(self.database)
         if key not in self._asked:
-            found = dict.fromkeys(self._named())
-            todo = list(found)
-            while todo and len(found) < _MANY:
-                for name in [new for new in self._by_patterns(todo.pop()) if new not in found]:
-                    found[name] = None
-                    todo.append(name)
+            found: dict[str, None] = {}
+            self._with_patterns(found, self._named())
+            for pattern in self.patterns:
+                if not any(stem_of(pattern, name) for name in found):
+                    self._with_patterns(found, self._folders(pattern))
             self._asked[key] = tuple(found)
         return self._asked[key]
+
+    def _with_patterns(self, found: dict[str, None], names: Iterable[str]) -> None:
+        todo = [name for name in names if name not in found]
+        while todo and len(found) < _MANY:
+            name = todo.pop(0)
+            if name not in found:
+                found[name] = None
+                todo += self._by_patterns(name)
+
+    def _folders(self, pattern: str) -> Iterator[str]:
+        """Where nothing is named: a target for each folder that holds a Dockerfile, of a pattern of one word."""
+        if re.fullmatch(r"[\w.-]*%[\w.-]*", pattern) and pattern != "%" and not pattern.startswith("."):
+            for path in sorted(self.values.make.folder.glob("*/Dockerfile")):
+                yield pattern.replace("%", path.parent.name)
 
     def _named(self) -> Iterator[str]:
         for made in self.database.targets.values():

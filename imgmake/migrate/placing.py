@@ -5,8 +5,7 @@ make's database says what holds: today's, and for another branch the one of a Ma
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from imgmake.migrate import families, layout
@@ -207,16 +206,8 @@ class RuleWriter(VariableWriter):
     def _instances(self, pattern: str) -> list[str]:
         """The targets that the Makefile names and that only this pattern makes."""
         every = self.rules.database.targets
-        found = [
-            name for name in self.rules.asked() if self._is_instance(name, pattern, every.get(name, Made(name, ())))
-        ]
-        return found or [name for name in self._folders(pattern) if name not in self.done]
-
-    def _folders(self, pattern: str) -> Iterator[str]:
-        """Where nothing is named: a target for each folder that holds a Dockerfile, of a pattern of one word."""
-        if re.fullmatch(r"[\w.-]*%[\w.-]*", pattern) and pattern != "%" and not pattern.startswith("."):
-            for path in sorted(self.values.make.folder.glob("*/Dockerfile")):
-                yield pattern.replace("%", path.parent.name)
+        nothing = Made("", ())
+        return [name for name in self.rules.asked() if self._is_instance(name, pattern, every.get(name, nothing))]
 
     def _is_instance(self, name: str, pattern: str, made: Made) -> bool:
         stem = layout.stem_of(pattern, name)
