@@ -20,6 +20,7 @@ from imgmake.migrate.python import names_in, negated, quoted
 from imgmake.migrate.recipes import Recipes
 from imgmake.migrate.rules import Rules
 from imgmake.migrate.values import Values
+from imgmake.variables import NAME
 
 
 @dataclass
@@ -131,7 +132,8 @@ class VariableWriter:
         for at, step in enumerate(self.values.steps[name]):
             for cond in conditions(step):
                 self._needed(names_in([str(self.values.asked_of(name, cond))]))
-            unset = f'{python} = var({quoted(self.values.variable(name))}, "")' if not at else ""
+            given = f'var({quoted(self.values.variable(name))}, "")' if NAME.fullmatch(name) else '""'
+            unset = f"{python} = {given}" if not at else ""
             if not at and (self.values.builds_on_itself(name) or not (whole(step) or self._may_declare(name, step))):
                 self.lines.append(unset)
                 unset = ""

@@ -271,36 +271,58 @@ def shell_text(parts: Parts) -> tuple[str, dict[str, str], bool]:
     braces = any("{" in part.text or "}" in part.text for part in parts if not part.name)
     text, given, spliced, quote = "", dict[str, str](), False, ""
     for at, part in enumerate(parts):
-        if not part.name and quote == "'" and part.leaves:
-            text += f"'\"{part.text}\"'"  # what make put in, between quotes that keep a shell from it
+        if _left_behind(part, text):
+            text, spliced = text + "\0CURDIR\0", True  # where make was, and the shell no longer is
             continue
         if not part.name:
-            quote = _quote(part.text, quote)
-            text += part.text
+            kept = quote == "'" and bool(part.leaves)  # what make put in, between quotes that keep a shell from it
+            text += f"'\"{part.text}\"'" if kept else part.text
+            quote = quote if kept else _quote(part.text, quote)
             continue
         follows = parts[at + 1].text[:1] if at + 1 < len(parts) and not parts[at + 1].name else ""
-        if part.late and quote and part.shell and re.search(r"\s", part.value):
-            raise TooLate(
-                f"{part.name} may be several lines, which make joins and a shell in quotes does not", [part.name]
-            )
-        by_name = part.shell or (part.name if braces and part.name.isidentifier() and not part.late else "")
+        by_name = _by_name(part, quote, braces=braces)
         if by_name and _same_to_a_shell(part, text, quote):
-            if not part.shell:
-                given[by_name] = part.name
+            given |= {} if part.shell else {by_name: part.name}
             text += _use(by_name, follows, quote)
-        elif part.late and not _may_be_spliced(part, quote):
-            why = f"the value of {part.name} is known late, and a shell would not read ${part.name} as text"
-            raise TooLate(why, names_in([part.name]))
-        elif (source := inside(part.name)) is None:
-            raise Uncovered(f"{part.name} cannot stand in an f-string")
-        else:
-            spliced = True
-            text += f"\0{source}\0"
-            quote = _quote(part.value, quote)
+            continue
+        spliced = True
+        text += f"\0{_splice(part, quote)}\0"
+        quote = _quote(part.value, quote)
     text = re.sub(r"''(\"\$(?:\w+|\{\w+\})\")''", r"\1", text)
     if not spliced:
         return text, given, False
     return _as_f_string(text), given, True
+
+
+def _left_behind(part: Part, before: str) -> bool:
+    """Whether a part names the folder that make was in after a shell has left it. Raises TooLate for a variable."""
+    if not (part.leaves and part.dollar and _MOVED.search(before)):
+        return False
+    if part.name:
+        raise TooLate(f"{part.name} names this folder after a cd", names_in([part.name]))
+    return part.text == "$PWD"
+
+
+def _by_name(part: Part, quote: str, *, braces: bool) -> str:
+    """The name under which a shell has a value; empty when it has none. Raises TooLate."""
+    if part.late and quote and part.shell and re.search(r"\s", part.value):
+        why = f"{part.name} may be several lines, which make joins and a shell in quotes does not"
+        raise TooLate(why, [part.name])
+    return part.shell or (part.name if braces and part.name.isidentifier() and not part.late else "")
+
+
+def _splice(part: Part, quote: str) -> str:
+    """A value as it stands in an f-string. Raises TooLate, Uncovered."""
+    if part.late and not _may_be_spliced(part, quote):
+        why = f"the value of {part.name} is known late, and a shell would not read ${part.name} as text"
+        raise TooLate(why, names_in([part.name]))
+    source = inside(part.name)
+    if source is None:
+        raise Uncovered(f"{part.name} cannot stand in an f-string")
+    return source
+
+
+_MOVED = re.compile(r"(?:^|[;&|(\s])(?:cd|pushd)\s")
 
 
 def _as_f_string(text: str) -> str:

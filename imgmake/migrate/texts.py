@@ -161,7 +161,7 @@ class Texts(Calls):
                 late=known.late,
                 value=known.value,
                 dollar=known.dollar,
-                leaves=known.leaves,
+                leaves=known.leaves or (("",) if known.dollar and str(self.make.folder) in known.value else ()),
             )
         ]
 

@@ -192,6 +192,14 @@ SAME = {
         "a:\n\tls $(ROOT) $(D) '$(CURDIR)'\n",
         ['ROOT = "$PWD/"', 'D = "$PWD/out"', """sh(f'ls {ROOT} {D} "$PWD"')"""],
     ),
+    "the folder, after a cd": (
+        "R := $(CURDIR)/x\na:\n\tcd one && ls $(CURDIR) && ls $(R)\nb:\n\tls $(CURDIR); cd one; pwd\n",
+        ['R = f"{CURDIR}/x"', "cd one && ls {CURDIR} && ls {R}", "ls $PWD; cd one; pwd"],
+    ),
+    "added to nothing, under a name of make's alone": (
+        "all-images += a\nall-images += b\na:\n\techo $(all-images)\n",
+        ["a b"],
+    ),
     "a command of docker in a variable": (
         "RUN = docker run -i -v $(PWD):/src $$OPTIONS alpine\na:\n\t$(RUN) ls\n",
         ['RUN = "docker run -i -v $PWD:/src $OPTIONS alpine"', 'sh(f"{RUN} ls")'],
