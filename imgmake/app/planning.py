@@ -35,6 +35,7 @@ class Planner(contextlib.ExitStack):
         super().__init__()
         # What is compared is what each would do, whatever the state of the tree.
         self._options = replace(options, dry_run=True, allow_dirty=True)
+        self._needs: dict[str, frozenset[str]] = {}
         self._sessions: dict[tuple[tuple[str, str], ...], Session] = {}
 
     def lines(self, goals: Sequence[str], overrides: Mapping[str, str]) -> list[Line]:
@@ -51,9 +52,10 @@ class Planner(contextlib.ExitStack):
 
     def needs(self, target: str) -> Collection[str]:
         """Everything that has to be done before a target is, by the Pipefile as it was asked for first."""
-        session = next(iter(self._sessions.values()), None) or self.session({})
-        graph = session.run.graph
-        return [name for name in graph.closure([target]) if name != target]
+        if target not in self._needs:
+            session = next(iter(self._sessions.values()), None) or self.session({})
+            self._needs[target] = frozenset(session.run.graph.closure([target])) - {target}
+        return self._needs[target]
 
     def session(self, overrides: Mapping[str, str]) -> Session:
         """The Pipefile as it is with some variables overridden. Raises ImgmakeError."""
