@@ -20,13 +20,13 @@ from imgmake.migrate import database
 from imgmake.migrate.asking import ASK, MARK, Conversation, Slow
 from imgmake.migrate.mending import Mend, file_of, mend
 from imgmake.migrate.model import Database
-from imgmake.migrate.together import together, traced
+from imgmake.migrate.together import Run, together, traced, unmade
 from imgmake.ports import Shell
 
 LIMIT = 20  # seconds that one call of make may take
 _FILES = 4000  # of a repository that are copied when only a folder of it is asked for
 _MOST = 64 << 20  # bytes of one file that is copied: what is larger is left empty
-_LONG = 2.0  # seconds that the dry runs of all targets may take before they are asked for at once
+_LONG = 1.0  # seconds that the dry runs of all targets may take before they are asked for at once
 _MENDS = 12
 _DEATHS = 20  # questions of one list that make may stop at
 _HELD = 300  # seconds that a make which waits for questions may live, should nobody stop it
@@ -131,7 +131,7 @@ class Make:
         self.mended: list[Mend] = []  # what had to be taken out of this copy for make to read it
         self._as_alone = False  # whether dry runs of several targets at once were found to be what each is alone
         self.seconds = 0.0  # that make takes to read the Makefile
-        self._runs: dict[tuple[str, ...], tuple[int, list[str], str]] = {}
+        self._runs: dict[tuple[str, ...], Run] = {}
 
     @property
     def isolated(self) -> bool:
@@ -177,9 +177,7 @@ class Make:
             code, _, complaint = self._run(["-n", "-f", self.makefile, *also, "imgmake-ask"])
         return code, complaint
 
-    def dry_run(
-        self, target: str, overrides: Mapping[str, str] = {}, *, phony: Sequence[str] = ()
-    ) -> tuple[int, list[str], str]:
+    def dry_run(self, target: str, overrides: Mapping[str, str] = {}, *, phony: Sequence[str] = ()) -> Run:
         """What ``make -n TARGET`` prints, and its complaint. Recursive makes are shown and not entered.
 
         phony: targets that are taken for no files.
@@ -217,16 +215,20 @@ class Make:
         words = ["-pnk", "--trace", "-f", self.makefile, "MAKE=: make", *given, "--", *targets]
         _, out, err = self._run(words)
         said, _, known = out.rpartition("\n# GNU Make ")
-        if not said or "***" in err:
+        stopped = unmade(err)
+        if not said or stopped is None:
             return
         data, lines = database.parse(known), traced(said)
-        found = {each: together(each, data, lines) for each in targets}
-        for each in () if self._as_alone else (targets[0], targets[-1]):
-            code, alone, _ = self.dry_run(each, dict(one.split("=", 1) for one in given))
-            if code or (composed := found[each]) is None or _said(alone) != _said(composed):
+        composed = {each: together(each, data, lines, stopped) for each in targets}
+        found = {each: one for each, one in composed.items() if one is not None}
+        made = [each for each, (code, _, _) in found.items() if not code]
+        failed = [each for each in found if each not in made]
+        for each in () if self._as_alone else (*made[:1], *made[1:][-1:], *failed[:1]):
+            alone = self.dry_run(each, dict(one.split("=", 1) for one in given))
+            if _told(alone) != _told(found[each]):
                 return
         self._as_alone = True
-        self._runs |= {(*given, "--", each): (0, one, "") for each, one in found.items() if one is not None}
+        self._runs |= {(*given, "--", each): one for each, one in found.items()}
 
     def values(self, expressions: Sequence[str], overrides: Mapping[str, str] = {}) -> list[str]:
         """What make makes of expressions, after it has read the whole Makefile; empty where it cannot be asked."""
@@ -290,8 +292,10 @@ class Make:
         return []
 
 
-def _said(lines: Iterable[str]) -> list[str]:
-    return [line for line in lines if line.strip() and not re.match(r"make(\[\d+\])?: ", line)]
+def _told(run: Run) -> Run:
+    """A dry run without what make says of itself."""
+    code, lines, complaint = run
+    return code, [line for line in lines if line.strip() and not re.match(r"make(\[\d+\])?: ", line)], complaint
 
 
 def _last(err: str) -> str:

@@ -13,6 +13,11 @@ from imgmake.migrate.model import Database
 # Up to 4.3 two wordings, then one: https://git.savannah.gnu.org/cgit/make.git/tree/src/remake.c
 _TRACED = re.compile(r"^[^\s:]+:\d+: (?:update target|target) '([^']+)' (?:due to: |does not exist)")
 
+Run = tuple[int, list[str], str]  # exit code, lines, complaint
+
+# What `-k` goes on from: a line that runs even in a dry run and fails, a name that nothing makes.
+_UNMADE = re.compile(r"\[(?:[^\]]*: )?([^\]:]+)\] Error \d+|No rule to make target '([^']+)'(?:, needed by '[^']+')?\.")
+
 
 def traced(said: str) -> dict[str, list[str]]:
     """The lines that each target would run.
@@ -30,12 +35,41 @@ def traced(said: str) -> dict[str, list[str]]:
     return found
 
 
-def together(goal: str, database: Database, lines: Mapping[str, Sequence[str]]) -> list[str] | None:
-    """What a dry run of one goal prints, in make's order; None where a target's lines depend on who needs it."""
+def unmade(complaints: str) -> dict[str, str] | None:
+    """What ``make -k`` went on from, by the target it was about; None where it stopped for something else.
+
+    >>> unmade("make: *** [Makefile:7: k3d] Error 1\\nmake: *** No rule to make target 'a', needed by 'b'.")
+    {'k3d': 'make: *** [Makefile:7: k3d] Error 1', 'a': "make: *** No rule to make target 'a', needed by 'b'.  Stop."}
+    >>> unmade("Makefile:3: *** TAG is not set.  Stop.")
+    """
+    found: dict[str, str] = {}
+    for line in complaints.split("\n"):
+        if "*** " in line:
+            match = _UNMADE.fullmatch(line.partition("*** ")[2])
+            if match is None:
+                return None
+            found[match[1] or match[2]] = line if match[1] else f"{line}  Stop."
+    return found
+
+
+def together(
+    goal: str, database: Database, lines: Mapping[str, Sequence[str]], stopped: Mapping[str, str]
+) -> Run | None:
+    """The dry run of one goal, in make's order; None where only a make for that goal alone can tell.
+
+    stopped: by `unmade`. What comes before such a target is printed, then its complaint, unless that is about another
+             goal's way to it.
+    """
     order = list(_order(goal, database, set()))
     if any(made.specific for name in order if (made := database.targets.get(name)) is not None):
         return None
-    return [line for name in order for line in lines.get(name, ())]
+    end = next((at for at, name in enumerate(order) if name in stopped), len(order))
+    said = [line for name in order[: end + 1] for line in lines.get(name, ())]
+    if end == len(order):
+        return 0, said, ""
+    complaint = stopped[order[end]]
+    needed_by = re.search(r"needed by '([^']+)'", complaint)
+    return (2, said, complaint) if needed_by is None or needed_by[1] in order else None
 
 
 def _order(name: str, database: Database, done: set[str]) -> Iterator[str]:

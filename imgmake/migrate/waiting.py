@@ -21,10 +21,11 @@ def first(
 ) -> Mapping[str, tuple[str, ...]]:
     """Of each target those that have to come first, beside what it needs; none that would close a cycle."""
     seen = look_at(statements, database, values, folder, Written())
+    made = makers(seen)
     found: dict[str, list[str]] = {}
     for target in seen.targets.values():
         for earlier, later in _pairs(target):
-            for name in _before(seen, earlier, later, makers(seen)):
+            for name in _before(seen, earlier, later, made):
                 if later not in seen.closure(name) and name not in found.get(later, ()):
                     found.setdefault(later, []).append(name)
     return {later: tuple(names) for later, names in found.items() if not _ring(later, found)}

@@ -136,8 +136,20 @@ def test_dry_runs_at_once_are_those_of_each(tmp_path: Path, monkeypatch: pytest.
 
 def test_what_a_target_passes_on_is_asked_alone() -> None:
     database = Database({"a": Made("a", ("b",), specific=frozenset({"V"})), "b": Made("b", ())}, {})
-    assert together.together("a", database, {"b": ["echo b"]}) is None
-    assert together.together("b", database, {"b": ["echo b"]}) == ["echo b"]
+    assert together.together("a", database, {"b": ["echo b"]}, {}) is None
+    assert together.together("b", database, {"b": ["echo b"]}, {}) == (0, ["echo b"], "")
+
+
+def test_one_dry_run_of_all_targets_tells_where_each_would_stop(tmp_path: Path) -> None:
+    text = "a: b missing\n\techo a\nb:\n\techo b\nc: ; +@echo c; exit 3\nd: c\n\techo d\ne: b\n\techo e\n"
+    (tmp_path / "Makefile").write_text(text)
+    make = Make(tmp_path, "Makefile", LocalShell(), ENVIRON)
+    make.seconds = 60  # as if it were slow to read
+    make.ahead("abcde", {})
+    alone = Make(tmp_path, "Makefile", LocalShell(), ENVIRON)
+    assert [make.dry_run(each) for each in "abcde"] == [
+        (code, [line for line in said if line], why) for code, said, why in (alone.dry_run(each) for each in "abcde")
+    ]
 
 
 # --- what is not believed -----------------------------------------------------------------------------------------
