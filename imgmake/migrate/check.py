@@ -40,6 +40,7 @@ _FIXED = {
 OVERRIDDEN = "imgmake-check"
 _BOTH = "fails in both"
 _GUARD = re.compile(r"[^\s:]+:\d+: \*\*\* (.*?)\.?  Stop\.$", re.DOTALL)
+_NO_RULE = re.compile(r"No rule to make target '([^']+)'")
 _IN_CONTAINER = re.compile(r"\bdocker\s+(?:container\s+)?run\b")
 _SHORT = 80
 _MOST = 12  # targets that are compared anew for each variable
@@ -374,10 +375,10 @@ def _exports(statements: Sequence[object]) -> Iterator[str]:
 def _stopped(target: str, complaint: str, out: Sequence[str], ours: Sequence[Command]) -> Compared:
     """A target that make does not get through: by a guard of the Makefile's, which the Pipefile has to have as well."""
     texts = tuple(each.text for each in ours)
-    guard = _GUARD.match(complaint)
+    guard, missing = _GUARD.match(complaint), _NO_RULE.search(complaint)
+    words = set(re.findall(r"\w+", (guard or missing or ("", ""))[1]))
+    if words and any("exit" in text and words <= set(re.findall(r"\w+", text)) for text in texts):
+        return Compared(target, "same", (f"{_BOTH} when it runs: {complaint}",))
     if guard is None:
         return Compared(target, "better" if ours else "same", (f"make fails: {complaint}",), imgmake=texts)
-    words = set(re.findall(r"\w+", guard[1]))
-    if any("exit" in text and words <= set(re.findall(r"\w+", text)) for text in texts):
-        return Compared(target, "same", (f"{_BOTH} when it runs: {complaint}",))
     return Compared(target, "different", (f"make stops: {guard[1]}",), tuple(filter(None, out)), texts)

@@ -37,7 +37,10 @@ def folded(source: str, lists: Lists) -> str:
     found, at = arguments[:1], 1
     while at < len(arguments):
         name, template, length = next(_runs(arguments, at, lists), ("", "", 1))
-        found.append(f"[{template} for name in {name}.split()]" if name else arguments[at])
+        words = f"{name}.split()"
+        found.append(
+            arguments[at] if not name else words if template == "name" else f"[{template} for name in {words}]"
+        )
         at += length
     return f"{head}({', '.join(found)})" if found != arguments else source
 

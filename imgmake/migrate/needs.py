@@ -20,6 +20,7 @@ from imgmake.migrate.values import Values
 
 _CALL = re.compile(r"(?:\$[({]MAKE[)}]|\bmake) ([^;&|<>`\\]+)")
 _MANY = 5000  # names that patterns can come to
+_LACKING = "is not here, and no rule makes it"
 _OTHER = "imgmake-other"  # a value that no Makefile tests for
 
 
@@ -186,15 +187,19 @@ class Needs:
     def prerequisites(self, rule: Rule, made: Made, target: str, stem: str) -> list[str]:
         """As written, where that is what make has; else make's own. Raises Uncovered."""
         given = list(dict.fromkeys(name for name in made.prerequisites if name != ".WAIT"))
-        missing = [name for name in given if not self._there(name)]
+        missing = self.missing(made)
         if missing:
-            raise Uncovered(f"it needs {missing[0]}, which is no file here, and which no rule makes")
+            return [_asked_for(name) if name in missing else self.spelling(name) or quoted(name) for name in given]
         written = list(self._all_written(rule, target, stem))
         if all(each is not None for each in written):
             names = [name for each in written if each for name, _, now in each if now]
             if list(dict.fromkeys(names)) == given:
                 return list(dict.fromkeys(source for each in written if each for _, source, _ in each))
         return [self.spelling(name) or quoted(name) for name in given]
+
+    def missing(self, made: Made) -> list[str]:
+        """The prerequisites that are no files today, and that no rule makes: make stops at the first of them."""
+        return list(dict.fromkeys(n for n in made.prerequisites if n != ".WAIT" and not self._there(n)))
 
     def spelling(self, name: str) -> str:
         """The expression for a target whose name is made of variables; empty for any other."""
@@ -291,6 +296,13 @@ class Needs:
         if "$" in text and ".SECONDEXPANSION" in self.database.targets:
             text = self.values.ask(text, {"@": [Part(target)], "*": [Part(stem)]})
         return text.split()
+
+
+def _asked_for(name: str) -> str:
+    """A file that is not there today as a prerequisite: where imgmake would load no rule, this one alone fails."""
+    if name.startswith("/") or ".." in name.split("/") or not re.fullmatch(r"[\w./@%+,:=-]+", name):
+        raise Uncovered(f"it needs {name}, which {_LACKING}")
+    return f"glob({quoted(name)}) or fail({quoted(f'{name} {_LACKING}')})"
 
 
 def _values_for(cond: Cond, taken: bool) -> dict[str, str]:

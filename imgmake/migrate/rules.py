@@ -109,11 +109,22 @@ class Rules(Needs):
         steps = self.recipes.steps(self._whole(target, rule, made).recipe, scope)
         after = self._names(made.order_only)
         kind = self.kind(target, made, steps)
+        if missing := self.missing(made):
+            kind = self._while_missing(kind, target, rule, missing)
         if kind == "image":
             return self._image(target, rule, prerequisites, after, steps)
         if kind == "phony" and target not in self.doubted and any(step.what == "sh" for step in steps):
             prerequisites += self._first(target, rule, prerequisites)
         return self._plain(kind, target, rule, prerequisites, after, steps, spelt)
+
+    def _while_missing(self, kind: str, target: str, rule: Rule, missing: Sequence[str]) -> str:
+        """The kind of a target with a command that fails for what is not there, and a note that says so."""
+        if kind == "image":
+            raise Mixed
+        told = " and ".join(missing)
+        why = f"{told} {'is' if len(missing) == 1 else 'are'} not here: {target} fails for that, as in make"
+        self.notes.append(Left(rule.line, "", why, file=rule.file))
+        return "file" if kind == "file" else "phony"
 
     def _first(self, target: str, rule: Rule, prerequisites: Sequence[str]) -> list[str]:
         """What make comes to first by the order of a list alone."""

@@ -305,3 +305,31 @@ push:
     found = migrated(tmp_path, makefile)
     assert verdicts(found)["all"] in ("same", "better")
     assert 'phony("push", "tag"' in " ".join(found.migration.pipefile.text.split()).replace("( ", "(")
+
+
+# --- what is not there --------------------------------------------------------------------------------------
+
+
+def test_what_is_not_there_fails_its_own_target_as_in_make_and_is_a_prerequisite_once_it_is(tmp_path: Path) -> None:
+    makefile = "all: tool\n.PHONY: all\ntool: tool.c\n\tcc -o $@ $<\nother: ; echo other\n.PHONY: other\n"
+    found = migrated(tmp_path, makefile)
+    assert 'file("tool", glob("tool.c") or fail("tool.c is not here, and no rule makes it"), sh("cc -o $out $in"))' in (
+        found.migration.pipefile.text
+    )
+    assert [(each.target, each.verdict, "tool.c" in str(each.why)) for each in found.compared] == [
+        ("all", "same", True),
+        ("tool", "same", True),
+        ("other", "same", False),
+    ]
+    (tmp_path / "Pipefile.py").write_text(found.migration.pipefile.text)
+    (tmp_path / "tool.c").touch()
+    assert {each.verdict for each in check_makefile(Options(directory=tmp_path, environ=ENVIRON)).compared} == {"same"}
+
+
+def test_an_image_whose_files_are_not_there_yet_is_built_by_the_same_command(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY app /\n")
+    found = migrated(tmp_path, ".PHONY: image\nimage: app\n\tdocker build -t one .\n")
+    assert (
+        'phony("image", glob("app") or fail("app is not here, and no rule makes it"), sh("docker build -t one ."))'
+        in (found.migration.pipefile.text)
+    )
