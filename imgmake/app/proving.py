@@ -24,6 +24,8 @@ from imgmake.pipefile.loader import NAME
 _ROUNDS = 10  # times that a Makefile is written down; most are once
 _ASSIGNED = re.compile(r"( *)(\w+) = (?!=)")
 _LEFT_OUT, _WIDTH = 3, 118
+# The target that a message is about, whatever others it names.
+_SUBJECTS = re.compile(r"'([^']*)' needs '|\b(?:check|file|image|phony|publish) '([^']*)': ")
 _PLACES = re.compile(r"^Pipefile\.py:(\d+): ", re.MULTILINE)
 
 
@@ -198,7 +200,7 @@ def _blamed(error: ImgmakeError, migration: Migration, folder: Path) -> dict[str
     targets = migration.pipefile.targets
     text = "".join(_statement(migration.pipefile.text, line) for line in _lines(error))
     named = set(re.findall(r"'([^']*)'", error.message))
-    needing = set(re.findall(r"'([^']*)' needs '", error.message))
+    needing = {name for pair in _SUBJECTS.findall(error.message) for name in pair if name}
     found = [each for each in targets if each in needing]
     found = found or [each for each in targets if f'"{each}"' in text] or [each for each in targets if each in named]
     if "there is no such file" in error.message:

@@ -19,7 +19,8 @@ from imgmake.migrate.expand import mentioned
 from imgmake.migrate.itself import LIST
 from imgmake.migrate.migration import Migration
 from imgmake.migrate.model import Assign, Compared, Cond, Rule
-from imgmake.migrate.scratch import Make
+from imgmake.migrate.needs import LACKING
+from imgmake.migrate.scratch import UNANSWERED, Make
 
 # Of each line: its target, that one's kind, the text.
 Planned = Callable[[str, Mapping[str, str]], Sequence[tuple[str, str, str]]]
@@ -125,12 +126,8 @@ class Checker:
         """One target in both dry runs."""
         theirs, given = self._metadata()
         code, out, complaint = self.make.dry_run(target, {**theirs, **overrides})
-        left = next((each for each in self.migration.pipefile.left if each.target == target), None)
-        if left is not None:
-            return Compared(target, "different", (left.why,), tuple(filter(None, out)), said=True)
-        said = sorted({each.target for each in self.migration.pipefile.left} & self.closure(target))
-        if said:
-            return Compared(target, "different", (f"needs {said[0]}, which is not translated",), said=True)
+        if why := self._untold(target) or (f"{complaint}: it is not compared" if code == UNANSWERED else ""):
+            return Compared(target, "different", (why,), tuple(filter(None, out)), said=True)
         try:
             ours = self._ours(self.planned(target, {**given, **overrides}))
         except ImgmakeError as error:
@@ -141,6 +138,12 @@ class Checker:
             return _stopped(target, complaint, out, ours)
         found = self._compare(target, self._theirs(out), ours)
         return self._remade(found, {**theirs, **overrides}, ours) if found.verdict == "different" else found
+
+    def _untold(self, target: str) -> str:
+        """Why a target is not translated, or what it needs is not; empty when all of it is."""
+        left = {each.target: each.why for each in self.migration.pipefile.left}
+        said = sorted(left.keys() & self.closure(target))
+        return left.get(target) or (f"needs {said[0]}, which is not translated" if said else "")
 
     def _remade(self, found: Compared, overrides: Mapping[str, str], ours: Sequence[Command]) -> Compared:
         """A target that differs compared with all that make would run, were nothing there yet."""
@@ -378,6 +381,8 @@ def _stopped(target: str, complaint: str, out: Sequence[str], ours: Sequence[Com
     guard, missing = _GUARD.match(complaint), _NO_RULE.search(complaint)
     words = set(re.findall(r"\w+", (guard or missing or ("", ""))[1]))
     if words and any("exit" in text and words <= set(re.findall(r"\w+", text)) for text in texts):
+        return Compared(target, "same", (f"{_BOTH} when it runs: {complaint}",))
+    if missing and any(LACKING in text for text in texts):  # of a pattern make tells the target, and not what it lacks
         return Compared(target, "same", (f"{_BOTH} when it runs: {complaint}",))
     if guard is None:
         return Compared(target, "better" if ours else "same", (f"make fails: {complaint}",), imgmake=texts)

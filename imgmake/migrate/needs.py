@@ -20,7 +20,7 @@ from imgmake.migrate.values import Values
 
 _CALL = re.compile(r"(?:\$[({]MAKE[)}]|\bmake) ([^;&|<>`\\]+)")
 _MANY = 5000  # names that patterns can come to
-_LACKING = "is not here, and no rule makes it"
+LACKING = "is not here, and no rule makes it"
 _OTHER = "imgmake-other"  # a value that no Makefile tests for
 
 
@@ -301,8 +301,8 @@ class Needs:
 def _asked_for(name: str) -> str:
     """A file that is not there today as a prerequisite: where imgmake would load no rule, this one alone fails."""
     if name.startswith("/") or ".." in name.split("/") or not re.fullmatch(r"[\w./@%+,:=-]+", name):
-        raise Uncovered(f"it needs {name}, which {_LACKING}")
-    return f"glob({quoted(name)}) or fail({quoted(f'{name} {_LACKING}')})"
+        raise Uncovered(f"it needs {name}, which {LACKING}")
+    return f"glob({quoted(name)}) or fail({quoted(f'{name} {LACKING}')})"
 
 
 def _values_for(cond: Cond, taken: bool) -> dict[str, str]:

@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from imgmake.errors import CommandFailed, ImgmakeError, UsageError
@@ -24,9 +25,13 @@ from imgmake.migrate.together import Run, together, traced, unmade
 from imgmake.ports import Shell
 
 LIMIT = 20  # seconds that one call of make may take
+_AGAIN = 5  # seconds that a dry run may take, once one of them has not ended
+UNANSWERED = 124  # timeout's exit code, for a target at which make does not end
 _FILES = 4000  # of a repository that are copied when only a folder of it is asked for
 _MOST = 64 << 20  # bytes of one file that is copied: what is larger is left empty
 _LONG = 1.0  # seconds that the dry runs of all targets may take before they are asked for at once
+ASKED = "imgmake-ask"
+_NOTHING = (f".PHONY: {ASKED}", f"{ASKED}: ;@:")  # a goal for a make that is to read, and to make nothing
 _MENDS = 12
 _DEATHS = 20  # questions of one list that make may stop at
 _HELD = 300  # seconds that a make which waits for questions may live, should nobody stop it
@@ -122,7 +127,7 @@ class Make:
             makefile,
             "-f",
             ASK,
-            "imgmake-ask",
+            ASKED,
         ]
         start = functools.partial(shell.run, argv, cwd=folder, env=self._environ)
         self._conversation: Conversation | None = Conversation(folder, start, LIMIT)
@@ -130,6 +135,7 @@ class Make:
         self._answers: dict[str, str] = {}
         self.mended: list[Mend] = []  # what had to be taken out of this copy for make to read it
         self._as_alone = False  # whether dry runs of several targets at once were found to be what each is alone
+        self._limit = LIMIT
         self.seconds = 0.0  # that make takes to read the Makefile
         self._runs: dict[tuple[str, ...], Run] = {}
 
@@ -142,7 +148,7 @@ class Make:
         """What make says the Makefile means. Raises MakeFailed with its own words."""
         given = [f"{name}={value}" for name, value in overrides.items()]
         start = time.monotonic()
-        code, out, err = self._run(["-pnq", "-f", self.makefile, *given])
+        code, out, err = self._read(given)
         self.seconds = time.monotonic() - start
         if "***" in err and self._mend():
             return self.database(overrides)
@@ -152,7 +158,16 @@ class Make:
                 f"make cannot read {self.makefile}: {_last(err) or f'it ended with {code}'}",
                 hint="run `make -n` in a clean checkout: what it needs there, --migrate needs, too",
             )
-        return found
+        return replace(found, targets={name: each for name, each in found.targets.items() if name != ASKED})
+
+    def _read(self, given: Sequence[str]) -> tuple[int, str, str]:
+        """The data base, with what make looks up for the default goal; without that where make does not end at it."""
+        words = ["-pnq", "-f", self.makefile, *given]
+        try:
+            return self._run(words)
+        except MakeFailed:
+            with self._after(_NOTHING) as also:
+                return self._run([*words, *also, ASKED])
 
     def _mend(self) -> bool:
         """Take out of this copy what keeps make from reading it; whether there was anything. Raises MakeFailed."""
@@ -173,8 +188,8 @@ class Make:
 
     def _unread(self) -> tuple[int, str]:
         """make's complaint when it reads the Makefile and makes nothing."""
-        with self._after([".PHONY: imgmake-ask", "imgmake-ask: ;@:"]) as also:
-            code, _, complaint = self._run(["-n", "-f", self.makefile, *also, "imgmake-ask"])
+        with self._after(_NOTHING) as also:
+            code, _, complaint = self._run(["-n", "-f", self.makefile, *also, ASKED])
         return code, complaint
 
     def dry_run(self, target: str, overrides: Mapping[str, str] = {}, *, phony: Sequence[str] = ()) -> Run:
@@ -186,9 +201,17 @@ class Make:
         known = (*phony, *words)
         if known not in self._runs:
             with self._after([f".PHONY: {' '.join(phony)}"] if phony else []) as also:
-                code, out, err = self._run(["-n", "-f", self.makefile, *also, "MAKE=: make", *words])
-            self._runs[known] = code, out.split("\n"), _last(err) if code else ""
+                self._runs[known] = self._dry(["-n", "-f", self.makefile, *also, "MAKE=: make", *words])
         return self._runs[known]
+
+    def _dry(self, words: Sequence[str]) -> Run:
+        """A line with ``$(MAKE)`` runs even now: what else stands in it may wait for a network, or for somebody."""
+        try:
+            code, out, err = self._run(words)
+        except MakeFailed as error:
+            self._limit = _AGAIN
+            return UNANSWERED, [], error.message
+        return code, out.split("\n"), _last(err) if code else ""
 
     @contextlib.contextmanager
     def _after(self, lines: Sequence[str]) -> Iterator[list[str]]:
@@ -213,7 +236,10 @@ class Make:
     def _at_once(self, targets: Sequence[str], given: Sequence[str]) -> None:
         """Dry runs of all targets by one make, where that comes to what make says of the first and last alone."""
         words = ["-pnk", "--trace", "-f", self.makefile, "MAKE=: make", *given, "--", *targets]
-        _, out, err = self._run(words)
+        try:
+            _, out, err = self._run(words)
+        except MakeFailed:
+            return
         said, _, known = out.rpartition("\n# GNU Make ")
         stopped = unmade(err)
         if not said or stopped is None:
@@ -263,21 +289,23 @@ class Make:
     def _once(self, expressions: Sequence[str], overrides: Mapping[str, str]) -> list[str]:
         lines = [f"$(info {MARK}{each}{MARK})" for each in expressions]
         given = [f"{name}={value}" for name, value in overrides.items()]
-        with self._after([*lines, ".PHONY: imgmake-ask", "imgmake-ask: ;@:"]) as also:
-            _, out, _ = self._run(["-n", "-f", self.makefile, *also, *given, "imgmake-ask"])
+        with self._after([*lines, *_NOTHING]) as also:
+            _, out, _ = self._run(["-n", "-f", self.makefile, *also, *given, ASKED])
         found = re.findall(f"{MARK}(.*?){MARK}", out, re.DOTALL)[-len(expressions) :]
         return found if len(found) == len(expressions) else [""] * len(expressions)
 
     def _run(self, words: Sequence[str]) -> tuple[int, str, str]:
-        argv = [*self._alone, "timeout", str(LIMIT), "make", "--no-print-directory", *words]
+        argv = [*self._alone, "timeout", str(self._limit), "make", "--no-print-directory", *words]
         try:
             code, out, err = self._shell.capture(argv, cwd=self.folder, env=self._environ)
         except CommandFailed as error:
             raise UsageError(f"--migrate asks GNU make: {error.message}", hint="install GNU make") from None
         if code == 127:
             raise UsageError("--migrate asks GNU make, which is not on PATH", hint="install GNU make")
-        if code == 124:
-            raise MakeFailed(f"make did not answer within {LIMIT} s", hint="does a $(shell …) wait for a network?")
+        if code == UNANSWERED:
+            raise MakeFailed(
+                f"make did not answer within {self._limit} s", hint="does a $(shell …) wait for a network?"
+            )
         return code, out, err
 
     def _unshared(self) -> list[str]:

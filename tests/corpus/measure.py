@@ -142,7 +142,9 @@ def main(words: Sequence[str]) -> int:
     asked = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     asked.add_argument("paths", nargs="+", type=Path)
     asked.add_argument("-j", "--jobs", type=int, default=2)
-    asked.add_argument("--limit", type=float, default=60.0, help="seconds for one Makefile")
+    asked.add_argument(
+        "--limit", type=float, default=180.0, help="seconds for one Makefile, with all that is done to try it"
+    )
     asked.add_argument("--reasons", type=Path, help="a file for what came of each target, as JSON")
     given = asked.parse_args(words)
     every = list(subjects(given.paths))

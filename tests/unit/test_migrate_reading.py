@@ -12,7 +12,7 @@ from imgmake.app import proving
 from imgmake.app.migrating import Migrated, check_makefile, migrate_makefile
 from imgmake.app.options import Options
 from imgmake.errors import PipefileError, Place
-from imgmake.migrate import check, dryrun, mending, together
+from imgmake.migrate import check, dryrun, mending, scratch, together
 from imgmake.migrate.migration import Migration, migrate
 from imgmake.migrate.model import Database, Doubt, Made
 from imgmake.migrate.report import report
@@ -333,3 +333,22 @@ def test_an_image_whose_files_are_not_there_yet_is_built_by_the_same_command(tmp
         'phony("image", glob("app") or fail("app is not here, and no rule makes it"), sh("docker build -t one ."))'
         in (found.migration.pipefile.text)
     )
+
+
+def test_a_name_that_no_pipefile_can_have_takes_no_other_target_with_it(tmp_path: Path) -> None:
+    found = migrated(tmp_path, "$(OUT)/a: b\n\tcp b $@\nb:\n\techo b > $@\n")
+    assert [(each.target, each.verdict, each.said) for each in found.compared] == [
+        ("/a", "different", True),
+        ("b", "same", False),
+    ]
+
+
+def test_a_target_at_which_make_does_not_end_is_told_and_the_others_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scratch, "LIMIT", 1)
+    found = migrated(tmp_path, ".PHONY: waits other\nwaits:\n\t+sleep 60\nother:\n\techo other\n")
+    assert [(each.target, each.verdict, each.said, each.why) for each in found.compared] == [
+        ("waits", "different", True, ("make did not answer within 1 s: it is not compared",)),
+        ("other", "same", False, ()),
+    ]
