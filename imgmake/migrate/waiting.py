@@ -21,25 +21,27 @@ def first(
 ) -> Mapping[str, tuple[str, ...]]:
     """Of each target those that have to come first, beside what it needs; none that would close a cycle."""
     seen = look_at(statements, database, values, folder, Written())
-    made = makers(seen)
+    made, lists = makers(seen), _lists(seen)
     found: dict[str, list[str]] = {}
-    for target in seen.targets.values():
-        for earlier, later in _pairs(target):
-            for name in _before(seen, earlier, later, made):
-                if later not in seen.closure(name) and name not in found.get(later, ()):
-                    found.setdefault(later, []).append(name)
+    for names in lists:
+        for at, later in enumerate(names):
+            for earlier in names[:at] if later in seen.targets else ():
+                for name in _before(seen, earlier, later, made, lists):
+                    if later not in seen.closure(name) and name not in found.get(later, ()):
+                        found.setdefault(later, []).append(name)
     return {later: tuple(names) for later, names in found.items() if not _ring(later, found)}
 
 
-def _pairs(target: Target) -> Iterator[tuple[str, str]]:
-    own = [name for name in target.prerequisites if name != ".WAIT"]
-    yield from ((earlier, later) for at, later in enumerate(own) for earlier in own[:at])
+def _lists(seen: Seen) -> list[list[str]]:
+    """Each list of prerequisites, of which only those count that have something to do: sources may be thousands."""
+    every = seen.database.targets
+    busy = {name for name, made in every.items() if made.recipe or made.prerequisites or made.stem} | {*seen.targets}
+    return [[name for name in target.prerequisites if name in busy] for target in seen.targets.values()]
 
 
-def _before(seen: Seen, earlier: str, later: str, made: Makers) -> Iterator[str]:
+def _before(seen: Seen, earlier: str, later: str, made: Makers, lists: Sequence[Sequence[str]]) -> Iterator[str]:
     image = between(seen, earlier, later, made)
-    lists = [each for each in seen.targets.values() if later in each.prerequisites]
-    always = all((earlier, later) in _pairs(each) for each in lists)
+    always = all(earlier in names[: names.index(later)] for names in lists if later in names)
     if image and (always or _only_builds(seen.targets[image])):
         yield image
     tested = earlier in seen.targets and tests(seen.targets[earlier])
