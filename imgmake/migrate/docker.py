@@ -5,6 +5,7 @@ https://docs.docker.com/reference/cli/docker/
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
 from collections.abc import Sequence
@@ -99,7 +100,7 @@ def words(parts: Parts, *, spread: bool = True) -> Words:
     if _META.search(_without_quotes(plain)):
         raise Uncovered("it is more than one plain command")
     try:
-        found = shlex.split(plain)
+        found = _split(plain)
     except ValueError as error:
         raise Uncovered(f"its quotes do not end: {error}") from None
     if (
@@ -112,6 +113,11 @@ def words(parts: Parts, *, spread: bool = True) -> Words:
     if any(re.search(r"[\s'\"]", part.value) for part in held) or any(not text_of(word) for word in split if word):
         raise Uncovered("a value in it is several words, or none")
     return Words(tuple(map(tuple, split)))
+
+
+@functools.lru_cache(maxsize=4096)  # the same commands are looked at again in each try, and shlex is slow
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(shlex.split(text))
 
 
 HERE, CALLER = "\ue002", "\ue003"

@@ -35,6 +35,7 @@ class Needs:
     around: Around = ()  # the conditions that a declaration stands in
     _answers: dict[int, bool | str] = field(default_factory=dict)
     _spellings: dict[str, str] | None = None
+    _patterns: dict[str, list[tuple[str, Parts]]] = field(default_factory=dict)
     _asked: dict[int, tuple[str, ...]] = field(default_factory=dict)
     _databases: dict[Around, Database] = field(default_factory=dict)
 
@@ -214,7 +215,10 @@ class Needs:
 
     def of_pattern(self, rule: Rule, name: str) -> Parts:
         """A pattern's target with the variables that the pattern is made of; none where nothing can change it."""
-        for pattern, parts in self.spelt(rule.pattern or rule.targets) or ():
+        text = rule.pattern or rule.targets
+        if text not in self._patterns:
+            self._patterns[text] = self.spelt(text) or []
+        for pattern, parts in self._patterns[text]:
             stem = stem_of(pattern, name)
             if stem and any(part.shell for part in parts) and "%" in today(parts):
                 return [part if part.name else replace(part, text=part.text.replace("%", stem)) for part in parts]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePath
 
 from imgmake.migrate.docker import Docker, Words, text_of
@@ -57,19 +58,20 @@ def _stretches(text: str) -> Iterator[str]:
     yield found
 
 
-def _words(stretch: str) -> list[str]:
+@functools.lru_cache(maxsize=4096)
+def _words(stretch: str) -> tuple[str, ...]:
     try:
         found = shlex.split(stretch)
     except ValueError:
         found = stretch.split()
-    return [word.replace(_BLANK, " ") for word in found]
+    return tuple(word.replace(_BLANK, " ") for word in found)
 
 
-def _stripped(words: list[str]) -> list[str]:
+def _stripped(words: Sequence[str]) -> list[str]:
     at = 0
     while at < len(words) and (words[at] in _BEFORE or re.match(r"[A-Za-z_]\w*=", words[at])):
         at += 1
-    return words[at:]
+    return list(words[at:])
 
 
 def docker(words: list[str]) -> Docker | None:

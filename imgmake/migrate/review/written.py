@@ -6,7 +6,7 @@ What a report says of the Pipefile has to be true of the one that stands there, 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -28,12 +28,18 @@ class Written:
 
     def named(self, target: str) -> tuple[Rule, ...]:
         """The rules of a target; of all that a pattern's name fits."""
+        if "%" not in target:
+            return self._by_name.get(target.removeprefix("./"), ())
         pattern = re.compile(re.escape(target.removeprefix("./")).replace("%", ".+"))
-        return tuple(
-            rule
-            for rule in self.rules
-            if any(pattern.fullmatch(each) for each in getattr(rule, "targets", None) or [rule.target])
-        )
+        return tuple(rule for rule in self.rules if any(pattern.fullmatch(each) for each in _names(rule)))
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, tuple[Rule, ...]]:
+        found: dict[str, tuple[Rule, ...]] = {}
+        for rule in self.rules:
+            for name in _names(rule):
+                found[name] = (*found.get(name, ()), rule)
+        return found
 
     def kinds(self, target: str) -> frozenset[str]:
         """What kinds of rule a target became; empty when it is not there."""
@@ -121,3 +127,7 @@ class Written:
 
 def _shells(rule: Rule) -> Iterator[str]:
     return (step.text for step in rule.recipe if type(step).__name__ == "Sh")
+
+
+def _names(rule: Rule) -> Sequence[str]:
+    return getattr(rule, "targets", None) or [rule.target]
