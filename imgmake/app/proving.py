@@ -13,7 +13,7 @@ from pathlib import Path
 from imgmake.app.options import Options
 from imgmake.app.planning import Planner
 from imgmake.errors import ImgmakeError
-from imgmake.migrate.check import OVERRIDDEN, Checker
+from imgmake.migrate.check import OVERRIDDEN, Checker, Planned
 from imgmake.migrate.expand import calls, mentioned
 from imgmake.migrate.migration import Migration
 from imgmake.migrate.model import MARK, Compared, Cond, Doubt, Left, Other
@@ -184,8 +184,8 @@ def _planner(options: Options, scratch: Path, migration: Migration) -> Planner:
     return Planner(replace(options, directory=scratch, file=None, overrides={}, goals=()))
 
 
-def _planned(planner: Planner) -> Callable[[str, Mapping[str, str]], Sequence[tuple[str, str, str]]]:
-    return lambda target, overrides: planner.lines((target,), overrides)
+def _planned(planner: Planner) -> Planned:
+    return planner.lines
 
 
 def _wrong(checker: Checker, found: Sequence[Compared]) -> dict[str, str]:

@@ -146,7 +146,8 @@ class Executor:
         every = run.graph.closure(goals)
         alone = {*run.pinned, *run.settings.wish.old, *self._judge.apart(every)}
         publications = self._judge.publications(every) if lines else {}
-        order = run.graph.closure(goals, lambda name: name not in alone)
+        batches = [run.graph.closure(batch, lambda name: name not in alone) for batch in run.batches(goals)]
+        order = dict.fromkeys(name for batch in batches for name in batch)
         found = []
         for name in order:
             node = run.node(name)

@@ -57,26 +57,13 @@ class Loop:
 
     def build(self, goals: Sequence[str]) -> None:
         """Bring the goals up to date, in the order given. Raises Interrupted after all has been stopped."""
-        for batch in self._batches(goals):
+        for batch in self._run.batches(goals):
             self._detach(batch)
             order = self._run.graph.closure(batch, self._follow)
             todo = [name for name in order if name not in self._run.settled]
             self._drive(Plan(todo, {name: self._needs(name) for name in todo}))
             if self._failed and not self._run.settings.keep_going:
                 return
-
-    def _batches(self, goals: Sequence[str]) -> Iterable[list[str]]:
-        """A phony goal with a recipe may change anything (`clean`): what comes after it is judged after it."""
-        batch: list[str] = []
-        for goal in dict.fromkeys(goals):
-            rule = self._run.node(goal).rule
-            if isinstance(rule, PhonyRule) and rule.recipe and len(goals) > 1:
-                yield from ([batch] if batch else [])
-                yield [goal]
-                batch = []
-            else:
-                batch.append(goal)
-        yield from ([batch] if batch else [])
 
     def _follow(self, name: str) -> bool:
         run = self._run

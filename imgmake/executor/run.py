@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -15,7 +15,7 @@ from imgmake.executor.masking import Masked
 from imgmake.executor.world import Settings, Signals, World
 from imgmake.graph import Graph, Node
 from imgmake.imagerule import context_folder, join, node_for, tag_on
-from imgmake.model import Field, FileRule, ImageRule, Pipeline, Rule, State, Verdict
+from imgmake.model import Field, FileRule, ImageRule, PhonyRule, Pipeline, Rule, State, Verdict
 from imgmake.ports import Image, Output
 from imgmake.references import normalise
 from imgmake.stamp import Stamp
@@ -80,6 +80,19 @@ class Run:
 
     def recipe(self, rule: Rule) -> tuple[Action, ...]:
         return tuple(step if isinstance(step, Action) else python(step) for step in rule.recipe)
+
+    def batches(self, goals: Sequence[str]) -> Iterator[list[str]]:
+        """A phony goal with a recipe may change anything (`clean`): what comes after it is judged after it."""
+        batch: list[str] = []
+        for goal in dict.fromkeys(goals):
+            rule = self.node(goal).rule
+            if isinstance(rule, PhonyRule) and rule.recipe and len(goals) > 1:
+                yield from ([batch] if batch else [])
+                yield [goal]
+                batch = []
+            else:
+                batch.append(goal)
+        yield from ([batch] if batch else [])
 
     def path(self, path: str) -> Path:
         return self.world.sources.root / path

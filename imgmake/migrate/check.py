@@ -19,11 +19,11 @@ from imgmake.migrate.expand import mentioned
 from imgmake.migrate.itself import LIST
 from imgmake.migrate.migration import Migration
 from imgmake.migrate.model import Assign, Compared, Cond, Rule
-from imgmake.migrate.needs import LACKING
 from imgmake.migrate.scratch import UNANSWERED, Make
+from imgmake.migrate.stopping import BOTH, stopped
 
 # Of each line: its target, that one's kind, the text.
-Planned = Callable[[str, Mapping[str, str]], Sequence[tuple[str, str, str]]]
+Planned = Callable[[Sequence[str], Mapping[str, str]], Sequence[tuple[str, str, str]]]
 
 _COMMIT = "0123abc"
 _FIXED = {
@@ -39,9 +39,6 @@ _FIXED = {
     "VCS_DESCRIBE": "v0.0.1-1-g0123abc",
 }
 OVERRIDDEN = "imgmake-check"
-_BOTH = "fails in both"
-_GUARD = re.compile(r"[^\s:]+:\d+: \*\*\* (.*?)\.?  Stop\.$", re.DOTALL)
-_NO_RULE = re.compile(r"No rule to make target '([^']+)'")
 _IN_CONTAINER = re.compile(r"\bdocker\s+(?:container\s+)?run\b")
 _SHORT = 80
 _MOST = 12  # targets that are compared anew for each variable
@@ -84,7 +81,7 @@ class Checker:
         """The targets that make stops at, with everything given that has no value of its own."""
         given = {name: OVERRIDDEN for name, value in self.migration.pipefile.overridable.items() if not value}
         for each in found if given else ():
-            if each.verdict == "same" and any(why.startswith(_BOTH) for why in each.why):
+            if each.verdict == "same" and any(why.startswith(BOTH) for why in each.why):
                 compared = self.one(each.target, given)
                 if compared.verdict == "different":
                     values = " ".join(f"{name}={value}" for name, value in given.items())
@@ -129,13 +126,15 @@ class Checker:
         if why := self._untold(target) or (f"{complaint}: it is not compared" if code == UNANSWERED else ""):
             return Compared(target, "different", (why,), tuple(filter(None, out)), said=True)
         try:
-            ours = self._ours(self.planned(target, {**given, **overrides}))
+            ours = self._entered(
+                self._ours(self.planned((target,), {**given, **overrides})), out, {**given, **overrides}
+            )
         except ImgmakeError as error:
             if code:
-                return Compared(target, "same", (f"{_BOTH}: {complaint}",))
+                return Compared(target, "same", (f"{BOTH}: {complaint}",))
             return Compared(target, "different", (f"imgmake: {error.message}",), tuple(filter(None, out)))
         if code:
-            return _stopped(target, complaint, out, ours)
+            return stopped(target, complaint, out, ours)
         found = self._compare(target, self._theirs(out), ours)
         return self._remade(found, {**theirs, **overrides}, ours) if found.verdict == "different" else found
 
@@ -192,6 +191,18 @@ class Checker:
         # What $(info …) says in a recipe is an echo in a Pipefile.
         said = [line for line in found if any(re.fullmatch(each, line) for each in values.said)]
         return [Command(line, ("echo", line) if line in said else self._key(line)) for line in found]
+
+    def _entered(self, ours: Sequence[Command], out: Sequence[str], given: Mapping[str, str]) -> list[Command]:
+        """Ours with what calls of imgmake come to that are none of make's: a target's variables for what it needs."""
+        found, theirs = list[Command](), {each.key for each in self._theirs(out)}
+        for each in ours:
+            if each.key[:1] != ("make",) or each.key in theirs or each.text == LIST:
+                found.append(each)
+                continue
+            goals = [word for word in each.key[1:] if "=" not in word]
+            words = dict(word.split("=", 1) for word in each.key[1:] if "=" in word)
+            found += [replace(one, called=each.target) for one in self._ours(self.planned(goals, {**given, **words}))]
+        return found
 
     def _ours(self, planned: Sequence[tuple[str, str, str]]) -> list[Command]:
         return [command for line in planned for command in self._commands(*line)]
@@ -263,6 +274,7 @@ class Checker:
 
     def _race(self, theirs: Sequence[Command], ours: Sequence[Command]) -> str:
         """What two targets would do at once here, and one after the other in make; empty when they would not."""
+        ours = [each for each in ours if not each.called]  # the goals of a call are made one after the other
         makers: dict[str, set[str]] = {}
         for each in ours:
             for image in images(each):
@@ -373,17 +385,3 @@ def _exports(statements: Sequence[object]) -> Iterator[str]:
             yield from each.name.split() or [""]
         elif isinstance(each, Rule) and each.targets.strip() == ".EXPORT_ALL_VARIABLES":
             yield ""
-
-
-def _stopped(target: str, complaint: str, out: Sequence[str], ours: Sequence[Command]) -> Compared:
-    """A target that make does not get through: by a guard of the Makefile's, which the Pipefile has to have as well."""
-    texts = tuple(each.text for each in ours)
-    guard, missing = _GUARD.match(complaint), _NO_RULE.search(complaint)
-    words = set(re.findall(r"\w+", (guard or missing or ("", ""))[1]))
-    if words and any("exit" in text and words <= set(re.findall(r"\w+", text)) for text in texts):
-        return Compared(target, "same", (f"{_BOTH} when it runs: {complaint}",))
-    if missing and any(LACKING in text for text in texts):  # of a pattern make tells the target, and not what it lacks
-        return Compared(target, "same", (f"{_BOTH} when it runs: {complaint}",))
-    if guard is None:
-        return Compared(target, "better" if ours else "same", (f"make fails: {complaint}",), imgmake=texts)
-    return Compared(target, "different", (f"make stops: {guard[1]}",), tuple(filter(None, out)), texts)

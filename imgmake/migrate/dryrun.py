@@ -17,6 +17,7 @@ _TIMES = re.compile(r"\b\d{8}-\d{6}\b|\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ?|\b1[6-9
 _DIRTY = re.compile(r"@time-[0-9a-f]{7,40}(-dirty)?")  # imgmake says when the tree is not the commit's
 _QUOTED = re.compile(r"\"(?:[^\"\\]|\\.)*\"|\\.|('[^']*')", re.DOTALL)
 _DOLLAR, _TICK = "\ue000", "\ue001"
+_UNLESS_SET = re.compile(r"\$\{(\w+):-([^{}]*)\}")
 _OURS = frozenset({"label", "provenance", "progress", "iidfile", "load", "rm", "force-rm", "quiet"})
 
 
@@ -30,6 +31,7 @@ class Command:
     target: str = ""
     kind: str = ""
     given: Mapping[str, str] = field(default_factory=dict)  # variables that its shell is given
+    called: str = ""  # the target whose recipe calls imgmake for it
 
 
 def commands(line: str) -> tuple[list[str], dict[str, str]]:
@@ -49,9 +51,15 @@ def commands(line: str) -> tuple[list[str], dict[str, str]]:
 
 
 def filled(text: str, given: Mapping[str, str]) -> str:
-    """A shell text with values for the names of variables."""
+    """A shell text with values for the names of variables.
+
+    >>> filled("$V:${TAG:-$V-${BASE:-alpine}}", {"V": "1", "TAG": "", "BASE": ""})
+    '1:1-alpine'
+    """
     for name, value in given.items():
         text = re.sub(rf"\$\{{{name}\}}|\${name}\b", lambda _, value=value: value, text)  # type: ignore[misc]
+    while (match := _UNLESS_SET.search(text)) and match[1] in given:
+        text = f"{text[: match.start()]}{given[match[1]] or match[2]}{text[match.end() :]}"
     return text
 
 

@@ -46,7 +46,7 @@ def _is_target(name: str, values: Values) -> bool:
 
 
 def _can_be_given(name: str, values: Values) -> bool:
-    if name not in values.definitions:
+    if name not in values.definitions and name not in values.inputs:
         return False
     known = values.known(name)
     return known.kind in ("variable", "late") and known.exported == name

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from imgmake.migrate import contained
+from imgmake.migrate import contained, handing
 from imgmake.migrate.arguments import image_arguments
 from imgmake.migrate.expand import Uncovered, mentioned
 from imgmake.migrate.lines import Mixed, Step
@@ -102,11 +102,17 @@ class Rules(Needs):
         return rule
 
     def _declare(self, target: str, rule: Rule, made: Made, stem: str, spelt: Parts) -> Declared:
-        if used := sorted(made.specific & self._mentioned_below(target)):
-            raise Uncovered(f"{used[0]} is set for this target, and for what it needs")
-        prerequisites = self.prerequisites(rule, made, target, stem)
+        recipe = self._whole(target, rule, made).recipe
         scope = self._set_here(made, self._scope(target, made, stem, spelt))
-        steps = self.recipes.steps(self._whole(target, rule, made).recipe, scope)
+        if used := sorted(made.specific & self._mentioned_below(target)):
+            known = self.values.definitions
+            handed = handing.down(used, made.given, known, to_file=self._is_file(target, made))
+            recipe = (Line(rule.line, handing.call((*made.order_only, *made.prerequisites), handed)), *recipe)
+            scope = {**scope, **{name: self.values.parts(text) for name, text in handed.items()}}
+            made = replace(made, prerequisites=(), order_only=())
+            rule = replace(rule, prerequisites="", order_only="")
+        prerequisites = self.prerequisites(rule, made, target, stem)
+        steps = self.recipes.steps(recipe, scope)
         after = self._names(made.order_only)
         kind = self.kind(target, made, steps)
         if missing := self.missing(made):

@@ -185,7 +185,11 @@ def test_the_same_commands(migrate: Migrate, name: str) -> None:
 
 # What no Pipefile can say: it fails when it is run, and the report says why.
 LEFT = {
-    "a variable of one target": ("p: E = 1\np: d\n\techo $(E)\nd:\n\techo $(E)\n", "p", "E is set for this target"),
+    "a variable of one target, with a default": (
+        "E = 0\np: E = 1\np: d\n\techo $(E)\nd:\n\techo $(E)\n",
+        "p",
+        "E is set for this target",
+    ),
     "a name the shell has, too": ("V ?= 1\na:\n\techo $(V) $$V\n", "a", "the shell's own"),
 }
 

@@ -196,7 +196,15 @@ def test_what_holds_for_all_targets_is_told(migrate: Migrate, name: str) -> None
     assert "# TODO Makefile:1:" in found.migration.pipefile.text
 
 
-def test_what_a_target_hands_down_is_not_translated_and_said(migrate: Migrate) -> None:
-    found = migrate("p: E = 1\np: d\nd:\n\techo $(E)\n")
+def test_what_a_target_hands_down_is_a_call_with_its_value(migrate: Migrate) -> None:
+    found = migrate("V ?= 1\np: E = x\np: T = $(V)-$(E)\np: d e\n\techo $(T)\nd:\n\techo $(E)\ne:\n\techo $(T)\n")
+    assert 'phony("p", sh("imgmake d e E=${E:-x} T=${T:-$V-${E:-x}}"), sh("echo ${T:-$V-${E:-x}}"))' in (
+        found.migration.pipefile.text
+    )
+    assert {each.target: each.verdict for each in found.compared} == {"p": "same", "d": "same", "e": "same"}
+
+
+def test_what_a_target_hands_down_over_a_default_is_not_translated_and_said(migrate: Migrate) -> None:
+    found = migrate("E ?= 0\np: E = 1\np: d\nd:\n\techo $(E)\n")
     assert {each.target: each.verdict for each in found.compared} == {"p": "different", "d": "same"}
     assert found.migration.pipefile.left[0].why == "E is set for this target, and for what it needs"

@@ -286,6 +286,13 @@ def test_a_dry_run_writes_nothing_at_all(repo: Repo) -> None:
     assert sorted(p.name for p in repo.path.iterdir()) == ["Pipefile.py", "in"]
 
 
+def test_a_dry_run_has_the_goals_in_the_order_of_the_run(repo: Repo) -> None:
+    repo.pipefile("\n".join(f'phony("{name}", sh("echo {name}"))' for name in ("tag", "push", "build")))
+    goals = ("build", "push", "tag")
+    assert repo.run(*goals).ran == list(goals)
+    assert list(repo.forecast(*goals)) == list(goals)
+
+
 def test_a_dry_run_says_what_may_follow(repo: Repo) -> None:
     repo.pipefile(COPY + 'file("last", "out", sh("cat out > last"))\n').put("in", "1")
     repo.run("last")
