@@ -1,4 +1,4 @@
-"""A target that make does not get through: whether it is the same in the Pipefile, which may fail for it as well. Pure."""
+"""A target that make does not get through: whether the Pipefile fails at it, too. Pure."""
 
 from __future__ import annotations
 
