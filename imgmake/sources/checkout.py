@@ -182,7 +182,8 @@ class _Repository:
             if not self._has(target, commit):
                 self.ask("fetch", "--quiet", "origin", commit, at=target)
         self.ask("checkout", "--quiet", "--detach", commit, at=target)
-        self.submodules(target, own)
+        # In a folder that the user never filled git would speak of the repository around it.
+        self.submodules(target, own if (own / ".git").exists() else target)
 
     def _has(self, folder: Path, commit: str) -> bool:
         with suppress(SourceError):
@@ -196,7 +197,13 @@ class _Repository:
         url = self.ask("config", "--file", ".gitmodules", "--get", f"submodule.{name}.url", at=top)
         if not url.startswith(("./", "../")):
             return url
-        return _joined(self.ask("remote", "get-url", "origin", at=original), url)
+        return _joined(self._upstream(original), url)
+
+    def _upstream(self, original: Path) -> str:
+        """What a submodule's relative address starts from: the remote, or without one the repository itself."""
+        with suppress(SourceError):
+            return self.ask("remote", "get-url", "origin", at=original)
+        return self.ask("rev-parse", "--show-toplevel", at=original)
 
     def remove(self, top: Path) -> None:
         """Also where git would not, as with a submodule in it, or folders that a recipe made read-only."""

@@ -133,6 +133,29 @@ def test_a_submodule_may_have_spaces_in_its_path(repo: Path, tmp_path: Path) -> 
         assert (checkout.folder / "vendor libs/a b/a").read_text() == "a"
 
 
+def test_a_relative_address_in_a_submodule_starts_from_that_submodule(repo: Path, tmp_path: Path) -> None:
+    """In a clone that had not fetched them, it started from the repository's own remote."""
+    inner, library = repository(tmp_path / "far/inner"), repository(tmp_path / "far/lib")
+    (inner / "a").write_text("inner")
+    git(inner, "commit", "-q", "-am", "inner")
+    git(library, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", "../inner", "inner")
+    git(library, "commit", "-q", "-m", "inner")
+    git(repo, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(library), "lib")
+    git(repo, "commit", "-q", "-m", "lib")
+    git(tmp_path, "clone", "-q", str(repo), str(tmp_path / "fresh/shop"))
+    with clean_checkout(tmp_path / "fresh/shop", "main") as checkout:
+        assert (checkout.folder / "lib/inner/a").read_text() == "inner"
+
+
+def test_a_relative_address_without_a_remote_starts_from_the_repository(repo: Path, tmp_path: Path) -> None:
+    repository(tmp_path / "lib")
+    git(repo, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", "../lib", "lib")
+    git(repo, "commit", "-q", "-m", "lib")
+    git(repo, "submodule", "--quiet", "deinit", "--force", "lib")
+    with clean_checkout(repo, "main") as checkout:
+        assert (checkout.folder / "lib/a").read_text() == "a"
+
+
 def test_a_submodule_that_cannot_be_had_is_named(repo: Path, tmp_path: Path) -> None:
     """All that one read was `git fetch: not our ref`, with a hash that is nowhere."""
     library = repository(tmp_path / "lib")
