@@ -24,6 +24,9 @@ from imgmake.ports import undisturbed
 _MARK = ".imgmake-"  # a worktree of ours is called .<repository>.imgmake-<commit>-<random>
 _LOCK = "imgmake.lock"  # in the folder that git keeps for a worktree
 
+# No hooks; and all files, also where the user's own tree shows only some (git-sparse-checkout(1)).
+_SETTINGS = ("-c", "core.hooksPath=/dev/null", "-c", "core.sparseCheckout=false")
+
 # What git sets for hooks, and people for repositories elsewhere (git(1)): in a clean checkout git would ask, and write,
 # the user's own with it.
 ABOUT_THE_USERS = frozenset(
@@ -135,9 +138,9 @@ class _Repository:
         git.update_environment(LC_ALL="C", GIT_TERMINAL_PROMPT="0")
         where = self._where if at is None else ()
         try:
-            return str(git.execute(["git", *where, "-c", "core.hooksPath=/dev/null", *words]))
+            return str(git.execute(["git", *where, *_SETTINGS, *words]))
         except CommandError as error:
-            told = str(error.stderr or error).strip().removeprefix("stderr: ").strip(" '\n")
+            told = str(error.stderr or error).strip().removeprefix("stderr: '").removesuffix("'").strip()
             raise SourceError(f"git {words[0]}: {told}") from None
 
     def commit(self, revision: str) -> _Commit:

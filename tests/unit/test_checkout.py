@@ -82,6 +82,17 @@ def test_a_folder_of_the_repository_is_found_again(repo: Path) -> None:
     assert left(repo) == []
 
 
+def test_a_sparse_checkout_is_the_users_alone(repo: Path) -> None:
+    """The clean one was sparse, too: an image lacked files of the commit that its provenance named."""
+    git(repo, "stash", "-q")
+    git(repo, "sparse-checkout", "set", "--no-cone", "/.gitignore")
+    assert not (repo / "sub").exists()
+    with clean_checkout(repo, "main") as checkout:
+        assert seen(checkout.folder) == {".gitignore": "*.ignored\n", "a": "second", "sub/b": "b"}
+        assert git(checkout.folder, "status", "--porcelain") == ""
+    assert not (repo / "sub").exists()
+
+
 def test_hooks_do_not_run(repo: Path) -> None:
     hook = repo / ".git/hooks/post-checkout"
     hook.parent.mkdir(exist_ok=True)
