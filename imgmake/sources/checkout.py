@@ -8,6 +8,7 @@ killed run left behind is removed by the next one: each run holds a lock on its 
 from __future__ import annotations
 
 import fcntl
+import glob
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterator
@@ -216,6 +217,8 @@ class _Repository:
                     if not path.is_symlink():
                         path.chmod(0o700)
         shutil.rmtree(top, ignore_errors=True)
+        with suppress(SourceError):  # git locks one that it makes, and it was killed meanwhile
+            self.ask("worktree", "unlock", os.fspath(top))
         self.ask("worktree", "prune")
         if top.exists():
             hint = "a container wrote files as another user; remove it by hand"
@@ -259,13 +262,16 @@ def _lock_of(git: _Repository, top: Path) -> Path:
 
 
 def _sweep(git: _Repository) -> None:
-    """Remove what killed runs left: worktrees of ours whose lock nobody holds."""
+    """Remove what killed runs left: worktrees of ours whose lock nobody holds, and folders that were to be one."""
     git.ask("worktree", "prune")
     for top in git.worktrees():
-        if top.name.startswith(f".{git.top.name}{_MARK}"):
+        if top.name.startswith(".") and _MARK in top.name:  # also those of runs in other worktrees of the user's
             with suppress(SourceError, OSError), _lock_of(git, top).open("a") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 git.remove(top)
+    for folder in git.top.parent.glob(f".{glob.escape(git.top.name)}{_MARK}*"):
+        with suppress(OSError):
+            folder.rmdir()  # only an empty one lets itself be removed
 
 
 @contextmanager

@@ -308,6 +308,22 @@ def test_an_interrupt_removes_it(repo: Path) -> None:
     assert left(repo) == []
 
 
+def test_what_was_killed_while_it_was_made_is_removed_by_the_next_one(repo: Path) -> None:
+    """git's lock on a worktree that it is making kept it in `git worktree list` for ever."""
+    other = repo.parent / "other"
+    git(repo, "worktree", "add", "-q", "--detach", str(other))
+    made = [repo.parent / name for name in (".shop.imgmake-1234567-half", ".other.imgmake-1234567-half")]
+    for top in made:
+        git(repo, "worktree", "add", "-q", "--detach", str(top))
+        git(repo, "worktree", "lock", "--reason", "initializing", str(top))
+    (repo.parent / ".shop.imgmake-1234567-begun").mkdir()
+    with clean_checkout(repo, "main"):
+        assert len(left(repo)) == 1
+    assert git(repo, "worktree", "list").splitlines() == git(other, "worktree", "list").splitlines()
+    assert len(git(repo, "worktree", "list").splitlines()) == 2
+    assert not made[1].exists()
+
+
 def test_what_a_killed_run_left_is_removed_by_the_next_one_and_what_is_in_use_is_not(repo: Path) -> None:
     killed, dead = start(repo)
     running, used = start(repo)
