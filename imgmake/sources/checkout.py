@@ -125,6 +125,9 @@ class _Repository:
             self.common = Path(os.path.realpath(self._folder / self.ask("rev-parse", "--git-common-dir")))
             self._where = (f"--git-dir={self.ask('rev-parse', '--absolute-git-dir')}",)
         except SourceError as error:
+            if "must be run in a work tree" in error.message:
+                hint = "run it in a clone, or in a worktree of it"
+                raise UsageError(f"--commit: {full} is in a bare repository, which has no files", hint=hint) from None
             raise UsageError(f"--commit: {full} is in no git repository", hint=error.message) from None
         self._folder = self.top
 

@@ -220,8 +220,11 @@ def test_an_unknown_revision_says_what_may_be_meant(repo: Path) -> None:
     assert left(repo) == []
 
 
-def test_without_a_repository_it_says_so(tmp_path: Path) -> None:
+def test_without_a_repository_it_says_so(repo: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is in no git repository"), clean_checkout(tmp_path, "main"):
+        pass
+    git(tmp_path, "clone", "-q", "--bare", str(repo), str(tmp_path / "bare"))
+    with pytest.raises(UsageError, match="is in a bare repository"), clean_checkout(tmp_path / "bare", "main"):
         pass
 
 
