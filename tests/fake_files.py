@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -260,9 +260,9 @@ class FakeGit:
         self.log.append("differing")
         return ("app.txt",) if self.changed else ()
 
-    def untracked(self) -> Sequence[str]:
+    def untracked(self, folders: Collection[str] = ("",)) -> Sequence[str]:
         self.log.append("untracked")
-        return self.others
+        return tuple(path for path in self.others if any(not one or path.startswith(f"{one}/") for one in folders))
 
     def is_ancestor(self, older: str, newer: str) -> bool | None:
         self.log.append("is_ancestor")

@@ -139,9 +139,15 @@ class Run:
         return self.world.git.dirty() or bool(self._untracked())
 
     def _untracked(self) -> tuple[str, ...]:
-        folders = {context_folder(rule) for rule in self.pipeline.rules if isinstance(rule, ImageRule)}
-        untracked = self.world.git.untracked()
-        return tuple(p for p in untracked if any(not folder or p.startswith(f"{folder}/") for folder in folders))
+        rules = [rule for rule in self.pipeline.rules if isinstance(rule, ImageRule)]
+        folders = {folder for rule in rules for folder in (context_folder(rule), *self._named_contexts(rule))}
+        return tuple(self.world.git.untracked(folders)) if folders else ()
+
+    def _named_contexts(self, rule: ImageRule) -> Iterator[str]:
+        """The folders among them; what is none holds no files."""
+        for given in rule.contexts.values():
+            if isinstance(given, str) and "://" not in given:
+                yield join(rule.base, self.values.expand_known(given))
 
     def passable(self) -> tuple[str, ...]:
         """Names that a build is given unasked: not secrets, nor what is required but was not given."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,8 +133,8 @@ class Git(Protocol):
     def differing(self) -> Sequence[str]:
         """Tracked files that differ, in the index or in the work tree, from the top of the repository, sorted."""
 
-    def untracked(self) -> Sequence[str]:
-        """Untracked files that are not ignored, from the root, sorted."""
+    def untracked(self, folders: Collection[str] = ("",)) -> Sequence[str]:
+        """Untracked files that are not ignored, submodules' too, in these folders; both from the root, sorted."""
 
     def is_ancestor(self, older: str, newer: str) -> bool | None:
         """Whether the commit `newer` comes after `older`, or is it; None when this clone cannot tell."""

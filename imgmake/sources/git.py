@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")  # SHA-1 or SHA-256
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?:(?P<user>[^/?#]*)@)?(?P<rest>[^?#]*)")
 _STATUS = ("status", "--porcelain", "-z", "--untracked-files=no", "--ignore-submodules=untracked")
+_SUBMODULES = ("status", "--porcelain=v2", "-z", "--untracked-files=no", "--ignore-submodules=none", "--", ".")
+_UNTRACKED_INSIDE = re.compile(r"1 .. S..U ")  # of a submodule (git-status(1), version 2 of the format)
 _KEEP_USER = {"ssh", "git+ssh", "ssh+git"}  # there the name is an address, and no secret
 
 
@@ -95,10 +97,30 @@ class LocalGit:
                 next(fields, None)
         return tuple(sorted(found))
 
-    def untracked(self) -> Sequence[str]:
-        """Files below the root that are neither tracked nor ignored; a repository in the repository ends in ``/``."""
-        listed = self._ask("ls-files", "--others", "--exclude-standard", "-z") if self.revision() else ""
-        return tuple(sorted(path for path in listed.split("\0") if path and not path.startswith(".imgmake/")))
+    def untracked(self, folders: Collection[str] = ("",)) -> Sequence[str]:
+        """Files in these folders (from the root, also outside of it) that are neither tracked nor ignored.
+
+        Those of submodules, too; a repository in the repository that is none ends in ``/``.
+        """
+        if not folders or not self.revision():
+            return ()
+        root = os.path.abspath(self._root)  # noqa: PTH100 (lexically, as the folders are)
+        wanted = [os.path.normpath(os.path.join(root, folder)) for folder in folders]  # noqa: PTH118
+        places = [root, *(place for place in wanted if not _is_in(place, root))]
+        found = {path for place in places for path in self._others(place) if any(_is_in(path, one) for one in wanted)}
+        paths = (os.path.relpath(path, root) + "/" * path.endswith("/") for path in found)
+        return tuple(sorted(path for path in paths if not path.startswith(".imgmake/")))
+
+    def _others(self, folder: str) -> Iterator[str]:
+        """Untracked, unignored files below a folder and in submodules there, in full; none where there is no git."""
+        beside = folder != os.path.abspath(self._root)  # noqa: PTH100 (there may be no repository)
+        listed = self._ask("-C", folder, "ls-files", "--others", "--exclude-standard", "-z", silent=beside)
+        yield from (f"{folder}/{path}" for path in listed.split("\0") if path)
+        top = _top(Path(folder))
+        if (top / ".gitmodules").exists():
+            told = self._ask("-C", folder, *_SUBMODULES, silent=True).split("\0")
+            for path in (field.split(" ", 8)[8] for field in told if _UNTRACKED_INSIDE.match(field)):
+                yield from self._others(f"{top}/{path}")
 
     def is_ancestor(self, older: str, newer: str) -> bool | None:
         """``git merge-base --is-ancestor``; None for a commit that is not here, and a "no" of a shallow clone.
@@ -167,6 +189,10 @@ def clean_url(url: str) -> str:
     scheme, rest = parts["scheme"], parts["rest"]
     name = (parts["user"] or "").partition(":")[0] if scheme.lower() in _KEEP_USER else ""
     return f"{scheme}://{name}{'@' if name else ''}{rest}"
+
+
+def _is_in(path: str, folder: str) -> bool:
+    return folder in ("/", path) or path.startswith(f"{folder}/")
 
 
 def _git_folder(root: Path) -> Path | None:

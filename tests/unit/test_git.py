@@ -108,6 +108,36 @@ def test_untracked_files_are_listed_by_name_from_the_root(repo: Path) -> None:
     assert not LocalGit(repo).dirty()
 
 
+def test_untracked_files_are_found_wherever_a_folder_is(repo: Path, tmp_path: Path) -> None:
+    """In a context above the Pipefile, or in a submodule, they were published as if they were the commit's."""
+    library, inner = repository(tmp_path / "lib"), repository(tmp_path / "inner")
+    allow = ("-c", "protocol.file.allow=always", "submodule", "--quiet")
+    git(library, *allow, "add", str(inner), "in side")
+    git(library, "commit", "-q", "-m", "inner")
+    git(repo, *allow, "add", str(library), "src/lib")
+    git(repo, *allow, "update", "--init", "--recursive")
+    git(repo, "commit", "-q", "-m", "lib")
+    (repo / "deploy").mkdir()
+    assert LocalGit(repo).untracked() == ()
+    for path in ("deploy/new", "src/new", "src/lib/new", "src/lib/x.ignored", "src/lib/in side/new", "srcs"):
+        (repo / path).touch()
+    libraries = ("src/lib/in side/new", "src/lib/new")
+    assert LocalGit(repo).untracked() == ("deploy/new", *libraries, "src/new", "srcs")
+    assert LocalGit(repo).untracked(["src"]) == (*libraries, "src/new")
+    assert LocalGit(repo).untracked(["src/lib/in side"]) == ("src/lib/in side/new",)
+    assert LocalGit(repo / "deploy").untracked() == ("new",)
+    assert LocalGit(repo / "deploy").untracked(["../src/lib"]) == tuple(f"../{path}" for path in libraries)
+    assert LocalGit(repo / "deploy").untracked([".."]) == (
+        "../src/lib/in side/new",
+        "../src/lib/new",
+        "../src/new",
+        "../srcs",
+        "new",
+    )
+    assert LocalGit(repo / "deploy").untracked([str(tmp_path), "../../nowhere"]) == ("new",)
+    assert not LocalGit(repo).dirty()
+
+
 def test_nothing_is_written(repo: Path) -> None:
     """``git status`` and ``git describe --dirty`` would refresh the index."""
     os.utime(repo / "a", (1, 1))

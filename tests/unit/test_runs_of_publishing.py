@@ -408,6 +408,20 @@ def test_nothing_is_published_from_a_dirty_tree(repo: Repo) -> None:
     assert repo.run("push").ran == [], "nothing to write is nothing to refuse"
 
 
+@pytest.mark.parametrize(("path", "dirty"), [("app/new", True), ("../lib/new", True), ("application", False)])
+def test_an_untracked_file_makes_the_tree_dirty_in_every_context(repo: Repo, path: str, dirty: bool) -> None:
+    """One that only a named context holds was published as if it were the commit's."""
+    contexts = {"lib": "../lib", "base": "docker-image://x:1"}
+    repo.put("app/Dockerfile", DOCKERFILE).put("app/app.txt", "1")
+    repo.pipefile(
+        f'app = image("app", tags="app:1", context="app", contexts={contexts})\n'
+        f'publish("push", image=app, to="{HERE}", tags="latest")\n'
+    )
+    repo.git.others = (path,)
+    why = f"would come from a dirty tree: {path} differs from commit {COMMITS[0][:7]}"
+    assert table(repo, "push")["latest"] == (("refuse", why) if dirty else ("create", "not there yet"))
+
+
 def test_an_image_that_was_built_from_a_dirty_tree_is_not_published_from_a_clean_one(repo: Repo) -> None:
     repo.pipefile(LATEST)
     repo.git.changed = True
