@@ -19,6 +19,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")  # SHA-1 or SHA-256
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?:(?P<user>[^/?#]*)@)?(?P<rest>[^?#]*)")
 _STATUS = ("status", "--porcelain", "-z", "--untracked-files=no", "--ignore-submodules=untracked")
 _SUBMODULES = ("status", "--porcelain=v2", "-z", "--untracked-files=no", "--ignore-submodules=none", "--", ".")
+_MARKED = re.compile(r"[hsS] 100[0-7]{3} (\w+) 0\t(.*)", re.DOTALL)  # files only
 _UNTRACKED_INSIDE = re.compile(r"1 .. S..U ")  # of a submodule (git-status(1), version 2 of the format)
 _KEEP_USER = {"ssh", "git+ssh", "ssh+git"}  # there the name is an address, and no secret
 
@@ -85,7 +86,7 @@ class LocalGit:
 
     def dirty(self) -> bool:
         """Whether a tracked file of the repository differs from the commit, in the index or in the work tree."""
-        return bool(self.revision() and self._ask(*_STATUS))
+        return bool(self.revision() and (self._ask(*_STATUS) or self._overlooked()))
 
     def differing(self) -> Sequence[str]:
         """The tracked files that `dirty` speaks of; of a renamed one, its new name."""
@@ -95,7 +96,22 @@ class LocalGit:
             found += [field[3:]] if field else []
             if "R" in field[:2] or "C" in field[:2]:
                 next(fields, None)
-        return tuple(sorted(found))
+        return tuple(sorted({*found, *(self._overlooked() if self.revision() else ())}))
+
+    def _overlooked(self) -> Sequence[str]:
+        """Tracked files that git was told to take as they are (git-update-index(1): assume-unchanged, skip-worktree).
+
+        Those that are not there are no change: in a sparse checkout all others are such files.
+        """
+        listed = self._ask("ls-files", "-v", "-s", "-z", "--full-name", "--", ":/")
+        marked = [found.groups() for field in listed.split("\0") if (found := _MARKED.match(field))]
+        if not marked:
+            return ()
+        top = self._ask("rev-parse", "--show-toplevel").removesuffix("\n")
+        there = [(blob, path) for blob, path in marked if Path(top, path).is_file()]
+        parts = [[path for _, path in there[start : start + 500]] for start in range(0, len(there), 500)]
+        now = [blob for paths in parts for blob in self._ask("-C", top, "hash-object", "--", *paths).split()]
+        return [path for (blob, path), found in zip(there, now, strict=False) if blob != found]
 
     def untracked(self, folders: Collection[str] = ("",)) -> Sequence[str]:
         """Files in these folders (from the root, also outside of it) that are neither tracked nor ignored.

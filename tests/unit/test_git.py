@@ -93,6 +93,25 @@ def test_tracked_files_that_differ_are_dirty(repo: Path, change: str) -> None:
     assert (asked.dirty(), asked.describe().endswith("-dirty"), asked.untracked()) == (True, True, ())
 
 
+@pytest.mark.parametrize("mark", ["assume-unchanged", "skip-worktree"])
+def test_files_that_git_is_told_to_overlook_are_dirty_when_they_differ(repo: Path, mark: str) -> None:
+    """A local configuration, hidden so, was published as the commit's."""
+    (repo / "sub").mkdir()
+    for name in ("sub/same", "sub/gone", "sub/with 'new\nline'"):
+        (repo / name).write_text(name)
+    git(repo, "config", "core.autocrlf", "input")
+    git(repo, "add", ".")
+    git(repo, "commit", "-q", "-m", "more")
+    git(repo, "update-index", f"--{mark}", "a", "sub/same", "sub/gone", "sub/with 'new\nline'")
+    (repo / "sub/gone").unlink()
+    (repo / "sub/same").write_bytes(b"sub/same")
+    asked = LocalGit(repo / "sub")
+    assert (asked.dirty(), asked.differing()) == (False, ())
+    (repo / "a").write_text("mine")
+    (repo / "sub/with 'new\nline'").write_text("mine")
+    assert (asked.dirty(), asked.differing()) == (True, ("a", "sub/with 'new\nline'"))
+
+
 def test_a_touched_file_is_not_dirty(repo: Path) -> None:
     os.utime(repo / "a", (1, 1))
     assert not LocalGit(repo).dirty()
