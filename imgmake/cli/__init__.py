@@ -83,6 +83,8 @@ def main(words: Sequence[str] | None = None, verbs: Verbs | None = None, streams
     if words is None:
         streams = overheard(streams)
         signal.signal(signal.SIGTERM, _stop)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup(1) has it
+            signal.signal(signal.SIGHUP, _stop)
     try:
         return _safely(sys.argv[1:] if words is None else words, verbs, streams)
     except BrokenPipeError:
@@ -248,7 +250,7 @@ def _version() -> str:
 
 
 def _stop(number: int, frame: object) -> None:  # noqa: ARG001 (the signal module's)
-    """A polite kill is an interrupt: children and containers are stopped on the same path as on Ctrl-C."""
+    """A polite kill, or the end of the terminal, is an interrupt: all is stopped and removed as on Ctrl-C."""
     raise KeyboardInterrupt
 
 

@@ -47,12 +47,12 @@ class Cancel:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Hold SIGINT and SIGTERM back until the end of the block: what is done in it is never half done."""
+    """Hold SIGINT, SIGTERM and SIGHUP back until the end of the block: what is done in it is never half done."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     held: list[int] = []
-    stops = (signal.SIGINT, signal.SIGTERM)
+    stops = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     kept = [(stop, signal.signal(stop, lambda got, _: held.append(got))) for stop in stops]
     try:
         yield
