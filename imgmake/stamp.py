@@ -63,6 +63,7 @@ class Stamp(Frozen):
     digests:     the digest under which a registry knows a base, for those that one knows.
     dirty:       whether the tree differed from the commit; None where there was no commit.
     tools:       what built it, with its version: imgmake, the engine, the builder.
+    target:      of the rule that built it.
     began, time: seconds since the epoch.
     """
 
@@ -79,6 +80,7 @@ class Stamp(Frozen):
     digests: Mapping[str, str] = {}
     dirty: bool | None = None
     tools: Mapping[str, str] = {}
+    target: str = ""
     began: float = 0.0
     time: float = 0.0
 

@@ -296,6 +296,7 @@ class Building:
                 "engine": run.world.engine().info().version,
                 "builder": builder.name,
             },
+            target=rule.target,
             began=began,
             time=run.world.clock.now(),
         )

@@ -15,11 +15,9 @@ from imgmake.executor.run import BUILD_ID, FINGERPRINT, Run
 from imgmake.imagerule import platforms, tag_on
 from imgmake.metadata import timestamp_of
 from imgmake.model import ImageRule, Removal
-from imgmake.ports import Image
+from imgmake.ports import Engine, Image
 from imgmake.references import match_build_id
 from imgmake.stamp import Stamp
-
-_TITLE, _SOURCE = "org.opencontainers.image.title", "org.opencontainers.image.source"
 
 Build = tuple[float, Removal]  # when, and what its removal would be
 
@@ -34,8 +32,8 @@ class Collecting:
         """All but the `keep` newest builds of each target on each platform, the oldest last."""
         builds: defaultdict[tuple[str, str], list[Build]] = defaultdict(list)
         for image, seal in self._ours():
-            target = image.labels.get(_TITLE, "")
-            builds[target, f"{image.os}/{image.architecture}/{image.variant}"] += self._builds(image, seal, target)
+            platform = f"{image.os}/{image.architecture}/{image.variant}"
+            builds[seal.target, platform] += self._builds(image, seal)
         return [removal for _, found in sorted(builds.items()) for removal in _beyond(found, keep)]
 
     def remove(self, removals: Iterable[Removal]) -> Iterator[tuple[Removal, str]]:
@@ -44,39 +42,45 @@ class Collecting:
         for removal in removals:
             why = ""
             try:
-                if removal.tag:
-                    engine.untag(removal.tag)
-                engine.remove(removal.image)
-                if not removal.tag and engine.image(removal.image) is not None:
-                    why = "something uses it"
+                why = self._remove(removal, engine)
             except EngineError as error:
                 why = error.message
             yield removal, why.rpartition(" - ")[2]  # the engine's words: what it did not do, and then why
+
+    def _remove(self, removal: Removal, engine: Engine) -> str:
+        """Why it stays; nothing when it is gone."""
+        if removal.tag:
+            found = engine.image(removal.tag)
+            if found is not None and found.id != removal.image:
+                return "it is another image now"
+            engine.untag(removal.tag)
+        engine.remove(removal.image)
+        return "something uses it" if not removal.tag and engine.image(removal.image) is not None else ""
 
     def _ours(self) -> Iterator[tuple[Image, Stamp]]:
         source = stamp.public_url(self._run.world.git.url())
         for image in self._run.world.engine().labelled(stamp.LABEL):
             seal = stamp.read(image)
-            if seal is not None and self._is_here(image, source):
+            if seal is not None and self._is_here(image, seal, source):
                 yield image, seal
 
-    def _is_here(self, image: Image, source: str) -> bool:
-        """By the source; where neither names one, by a tag that a rule of ours gives."""
-        theirs = image.labels.get(_SOURCE, "")
+    def _is_here(self, image: Image, seal: Stamp, source: str) -> bool:
+        """By the remote; where neither names one, by a tag that a rule of ours gives."""
+        theirs = stamp.public_url(seal.metadata.get("VCS_URL", ""))
         if theirs or source:
             return theirs == source
         return any(match_build_id(template, tag) for tag in image.tags for template in self._templates())
 
-    def _builds(self, image: Image, seal: Stamp, target: str) -> Iterator[Build]:
+    def _builds(self, image: Image, seal: Stamp) -> Iterator[Build]:
         if not image.tags:
-            yield seal.time, Removal("", image.id, target, seal.time)
+            yield seal.time, Removal("", image.id, seal.target, seal.time)
         times = self._run.world.state.builds(image.id)
         own = seal.metadata.get("BUILD_ID", "")
         for tag in image.tags:
             build_id = self._build_id(tag, own, times)
             if build_id or tag in self._tags_of(seal.fingerprint):
                 time = times.get(build_id) or timestamp_of(build_id) or seal.time
-                yield time, Removal(tag, image.id, target, time)
+                yield time, Removal(tag, image.id, seal.target, time)
 
     def _build_id(self, tag: str, own: str, known: Collection[str]) -> str:
         """The BUILD_ID that a tag holds; of a rule that is gone by the image's own. Any other tag is somebody's."""

@@ -67,6 +67,29 @@ def test_the_newest_builds_of_each_target_stay(repo: Repo) -> None:
     assert len(engine_of(repo).by_id) == 4
 
 
+def test_labels_of_the_users_own_say_neither_whose_an_image_is_nor_of_which_target(repo: Repo) -> None:
+    """Two targets with one title shared the builds that stay; images with a `source` of their own stayed for ever."""
+    title, source = "org.opencontainers.image.title", "org.opencontainers.image.source"
+    for name in ("Dockerfile", "debug.df"):
+        repo.put(name, f"FROM scratch\nCOPY a b /\nLABEL {title}=Shop {source}=https://example.com/about\n")
+    app, debug = builds(repo, 3), builds(repo, 3, "debug", file="b")
+    assert [removal.tag for removal in old(repo)] == [app[0], debug[0]]
+    repo.git.answers["url"] = "https://example.com/about"
+    assert old(repo) == []
+
+
+def test_what_has_another_tag_of_that_name_by_now_stays(repo: Repo) -> None:
+    """Minutes may go by before somebody says yes."""
+    made = builds(repo, 4)
+    with repo.session(read_only=True) as (session, _):
+        collecting = session.executor.collecting()
+        listed = collecting.old(2)
+        engine_of(repo).tag(engine_of(repo).names[made[3]], made[0])
+        engine_of(repo).tag(engine_of(repo).names[made[3]], made[1])
+        assert [why for _, why in collecting.remove(listed)] == ["it is another image now"] * 2
+    assert {made[0], made[1]} <= names(repo)
+
+
 def test_an_image_that_many_builds_share_only_loses_their_tags(repo: Repo) -> None:
     for number in range(4):
         repo.run("app", overrides={"BUILD_ID": f"release-{number}"})
