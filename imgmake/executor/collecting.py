@@ -90,7 +90,10 @@ class Collecting:
             found = match_build_id(template, tag)  # of "shop:$BUILD_ID" any tag of the repository: 1.0.0 is none
             if found is not None and (found == own or found in known or timestamp_of(found) is not None):
                 return found
-        return own if own and own in tag.rpartition(":")[2] else ""
+        name = tag.rpartition(":")[2]
+        if timestamp_of(own) is not None:
+            return own if own in name else ""
+        return own if own and (name == own or name.startswith(f"{own}-")) else ""  # "1" is no part of 1.0.0
 
     def _fixed(self, tag: str) -> bool:
         """Whether a rule gives this very tag without a BUILD_ID, as ``app:latest`` beside ``app:$BUILD_ID``."""

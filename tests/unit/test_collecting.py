@@ -108,6 +108,17 @@ def test_a_tag_that_somebody_set_on_purpose_stays_with_its_image(repo: Repo) -> 
     assert engine_of(repo).names["shop:1.0.0"] in engine_of(repo).by_id
 
 
+@pytest.mark.parametrize("tag", ["shop:1.0.0", "shop:0.1-1", "shop:v1", "shop:11"])
+def test_a_build_id_that_is_a_number_is_in_no_other_tag(repo: Repo, tag: str) -> None:
+    """`1.0.0` went with the build that CI had called 1."""
+    for number in range(1, 4):
+        repo.put("a", str(number)).run("app", overrides={"BUILD_ID": str(number)})
+    engine_of(repo).tag(engine_of(repo).names["shop:1"], tag)
+    assert [removal.tag for removal in old(repo)] == ["shop:1"]
+    repo.pipefile('image("app", tags="elsewhere:$BUILD_ID")')
+    assert [removal.tag for removal in old(repo)] == ["shop:1"]
+
+
 def test_images_without_a_tag_count_as_builds(repo: Repo) -> None:
     repo.pipefile('image("app", tags="shop:current")')
     builds(repo, 4)
