@@ -64,22 +64,25 @@ class LocalShell:
             _listen(process, ended, output)
         return _exit_code(process.returncode)
 
-    def capture(self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> tuple[int, str, str]:
+    def capture(
+        self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], cancel: Cancel | None = None
+    ) -> tuple[int, str, str]:
         """Run a short command; return its exit code, stdout and stderr. Raises CommandFailed as `run` does."""
         try:
-            done = subprocess.run(
+            process = subprocess.Popen(
                 argv,
                 cwd=cwd,
                 env=env,
                 stdin=subprocess.DEVNULL,
-                capture_output=True,
-                check=False,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:
             _cannot_start(argv, cwd, error)
-        stdout, stderr = (data.decode("utf-8", "surrogateescape") for data in (done.stdout, done.stderr))
-        return _exit_code(done.returncode), stdout, stderr
+        with process, self._stopping(process, cancel or Cancel()):
+            stdout, stderr = (data.decode("utf-8", "surrogateescape") for data in process.communicate())
+        return _exit_code(process.returncode), stdout, stderr
 
     def _on_terminal(self, argv: Sequence[str], cwd: Path, env: Mapping[str, str], cancel: Cancel) -> int:
         """In this session, as the terminal's foreground group: Ctrl-C is the process's, Ctrl-Z stops us with it."""

@@ -266,7 +266,9 @@ class FakeShell:
         line = " ".join(argv)
         return _effect(next((e for words, e in self._effects if words in line), 0), command, output)
 
-    def capture(self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> tuple[int, str, str]:
+    def capture(
+        self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], cancel: Cancel | None = None
+    ) -> tuple[int, str, str]:
         self.captured.append(Ran(tuple(argv), cwd, dict(env)))
         line = " ".join(argv)
         return next((answer for words, answer in self._captures if words in line), (127, "", f"{argv[0]}: not found"))

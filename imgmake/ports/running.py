@@ -125,5 +125,7 @@ class Shell(Protocol):
     ) -> int:
         """Run to the end, in a process group of its own that a stop kills; return the exit code (128+n on signal n)."""
 
-    def capture(self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> tuple[int, str, str]:
-        """Run a short command; return its exit code, stdout and stderr."""
+    def capture(
+        self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], cancel: Cancel | None = None
+    ) -> tuple[int, str, str]:
+        """Run a short command, in a group of its own as with `run`; return its exit code, stdout and stderr."""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from urllib.parse import quote, quote_plus
 
 from imgmake.errors import RegistryError
+from imgmake.ports import Cancel
 from imgmake.registry.credentials import Credential, Credentials
 from imgmake.registry.faults import Place, clean, login, said_by
 from imgmake.registry.manifests import decode
@@ -84,6 +85,11 @@ class Authority:
             for spelling in (secret, quote(secret, safe=""), quote_plus(secret)):
                 text = text.replace(spelling, _HIDDEN)
         return clean(text)
+
+    def look_up(self, registry: str, cancel: Cancel) -> None:
+        """Have the credentials at hand; a helper may wait for its user. Raises RegistryError, Interrupted."""
+        with self._locks.setdefault(registry, threading.Lock()):
+            self._credentials.of(registry, cancel)
 
     def answer(
         self, place: Place, header: str, secure: bool, fetch: Callable[[TokenRequest], Answered], sent: str = ""

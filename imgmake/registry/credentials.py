@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from imgmake.errors import RegistryError
-from imgmake.ports import Shell
+from imgmake.errors import Interrupted, RegistryError
+from imgmake.ports import Cancel, Shell
 from imgmake.references import DEFAULT_DOMAIN
 
 _HUB_KEY = "https://index.docker.io/v1/"  # under which docker stores the credentials of docker.io
@@ -58,10 +58,10 @@ class Credentials:
         self._shell = shell
         self._found: dict[str, Credential] = {}
 
-    def of(self, registry: str) -> Credential:
-        """Who the user is at a registry; NOBODY without stored credentials. Raises RegistryError."""
+    def of(self, registry: str, cancel: Cancel | None = None) -> Credential:
+        """Who the user is at a registry; NOBODY without stored credentials. Raises RegistryError, Interrupted."""
         if registry not in self._found:
-            self._found[registry] = self._look_up(registry)
+            self._found[registry] = self._look_up(registry, cancel or Cancel())
         return self._found[registry]
 
     @property
@@ -70,13 +70,13 @@ class Credentials:
         folder = self._environ.get("DOCKER_CONFIG")
         return (Path(folder) if folder else Path(self._environ.get("HOME") or "/root") / ".docker") / "config.json"
 
-    def _look_up(self, registry: str) -> Credential:
+    def _look_up(self, registry: str, cancel: Cancel) -> Credential:
         config = self._read()
         key = _HUB_KEY if registry == DEFAULT_DOMAIN else registry
         helper = _table(config, "credHelpers").get(key) or _table(config, "credHelpers").get(registry)
         helper = helper or config.get("credsStore")
         if helper:
-            return self._ask(str(helper), key)
+            return self._ask(str(helper), key, cancel)
         for stored, entry in _table(config, "auths").items():
             if _host(stored) == _host(key) and isinstance(entry, dict):
                 return self._entry(entry)
@@ -106,14 +106,16 @@ class Credentials:
             raise RegistryError(f"{self.path}: an 'auth' in it is no base64", hint="log in anew") from None
         return user, password.strip("\0")  # docker pads with zeroes
 
-    def _ask(self, helper: str, key: str) -> Credential:
+    def _ask(self, helper: str, key: str, cancel: Cancel) -> Credential:
         """``docker-credential-HELPER get``: the key on stdin, JSON on stdout (docker-credential-helpers' protocol)."""
         program = f"docker-credential-{helper}"
         if self._shell is None:
             raise RegistryError(f"{self.path} names {program}, and no program can be run here")
         script = 'printf %s "$2" | "$1" get'
         argv = ["/bin/sh", "-c", script, "sh", program, key]
-        code, stdout, stderr = self._shell.capture(argv, cwd=Path("/"), env=self._environ)
+        code, stdout, stderr = self._shell.capture(argv, cwd=Path("/"), env=self._environ, cancel=cancel)
+        if cancel.stopped:
+            raise Interrupted("stopped")
         if code:
             return self._nobody(program, key, code, f"{stdout}\n{stderr}")
         try:

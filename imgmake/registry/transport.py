@@ -108,6 +108,8 @@ class Transport:
         return self._exchange(place, url, call, errand, self._authority.header(place))
 
     def _admitted(self, place: Place, reply: Reply, errand: Errand, sent: str) -> bool:
+        with _slow(place, "looking up the login", errand):
+            self._authority.look_up(place.registry, errand.cancel)
         secure = self._endpoints.base(place.registry).startswith("https:")
         return self._authority.answer(
             place,
@@ -131,7 +133,7 @@ class Transport:
     def _exchange(self, place: Place, url: str, call: Call, errand: Errand, authorization: str) -> Reply:
         stop_if(errand.cancel)
         headers = {**call.headers, **({"Authorization": authorization} if authorization else {})}
-        with self._sessions.borrow(place.registry, errand.cancel) as session, _slow(place, call, errand):
+        with self._sessions.borrow(place.registry, errand.cancel) as session, _slow(place, call.doing, errand):
             response = session.request(
                 call.method,
                 url,
@@ -213,8 +215,8 @@ def _body(place: Place, call: Call, response: requests.Response, cancel: Cancel)
 
 
 @contextmanager
-def _slow(place: Place, call: Call, errand: Errand) -> Iterator[None]:
-    """Say from time to time that a request still runs."""
+def _slow(place: Place, doing: str, errand: Errand) -> Iterator[None]:
+    """Say from time to time that this still goes on."""
     if errand.tell is silent:
         yield
         return
@@ -224,7 +226,7 @@ def _slow(place: Place, call: Call, errand: Errand) -> Iterator[None]:
         start, wait = time.monotonic(), _LONG
         while not over.wait(wait):
             wait *= 2
-            errand.tell(f"{place}: {call.doing}: {time.monotonic() - start:.0f} s so far")
+            errand.tell(f"{place}: {doing}: {time.monotonic() - start:.0f} s so far")
 
     threading.Thread(target=watch, daemon=True).start()
     try:

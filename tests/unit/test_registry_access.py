@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import itertools
 import json
 import os
@@ -18,9 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgmake.errors import RegistryError
-from imgmake.ports import Engine, Shell
+from imgmake.ports import Cancel, Engine, Shell
 from imgmake.references import repository
-from imgmake.registry import RegistryClient
+from imgmake.registry import RegistryClient, transport
 from imgmake.registry.authority import Authority, TokenRequest, challenges
 from imgmake.registry.credentials import NOBODY, Credential, Credentials
 from imgmake.registry.endpoints import Endpoints, is_loopback
@@ -35,7 +36,9 @@ BASIC = f"Basic {base64.b64encode(f'{USER}:{PASSWORD}'.encode()).decode()}"
 class Programs:
     """The port `Shell`, as far as helpers need it."""
 
-    def capture(self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> tuple[int, str, str]:
+    def capture(
+        self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], cancel: Cancel | None = None
+    ) -> tuple[int, str, str]:
         done = subprocess.run(argv, cwd=cwd, env=dict(env), capture_output=True, text=True, check=False)
         return done.returncode, done.stdout, done.stderr
 
@@ -119,6 +122,20 @@ def test_a_helper_that_knows_nobody_is_no_error(tmp_path: Path, environ: dict[st
     helper(tmp_path, "echo credentials not found in native keychain; exit 1")
     configure(tmp_path, credsStore="test")
     assert Credentials(environ, SHELL).of("reg.example") == NOBODY
+
+
+def test_a_helper_that_waits_is_told_of(
+    tmp_path: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may ask its user for a password where nobody sees that: the run said nothing."""
+    monkeypatch.setattr(transport, "_LONG", 0.05)
+    helper(tmp_path, 'sleep 0.3; echo \'{"Username":"ada","Secret":"open sesame"}\'')
+    configure(tmp_path, credsStore="test")
+    told: list[str] = []
+    client = RegistryClient(environ, SHELL, tell=told.append)
+    with FakeRegistry(basic=BASIC) as registry, contextlib.closing(client):
+        assert client.tags(f"{registry.host}/app") == ()
+    assert told[0].startswith(f"{registry.host}/app: looking up the login: ")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from imgmake.errors import ImgmakeError
-from imgmake.ports import Artifact, Engine, Shell
+from imgmake.ports import Artifact, Cancel, Engine, Shell
 from imgmake.registry import RegistryClient
 from tests.fake_registry import Exporter, FakeRegistry, Fault
 from tests.fakes import RecordingOutput
@@ -33,7 +33,9 @@ class Watched:
     def __init__(self) -> None:
         self.told: list[str] = []
 
-    def capture(self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> tuple[int, str, str]:
+    def capture(
+        self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], cancel: Cancel | None = None
+    ) -> tuple[int, str, str]:
         self.told += [*argv, *env.values()]
         done = subprocess.run(argv, cwd=cwd, env=dict(env), capture_output=True, text=True, check=False)
         return done.returncode, done.stdout, done.stderr

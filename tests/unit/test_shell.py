@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pexpect
@@ -235,6 +236,24 @@ def test_what_cannot_be_started_says_why(argv: list[str], cwd: str, code: int, w
 def test_capture() -> None:
     argv = ["/bin/sh", "-c", r"echo out; printf '\377' >&2; exit 3"]
     assert LocalShell().capture(argv, cwd=Path("/"), env=ENV) == (3, "out\n", "\udcff")
+
+
+@pytest.mark.parametrize("by", ["stop", "Ctrl-C"])
+def test_a_stop_reaches_all_of_what_is_captured(tmp_path: Path, by: str) -> None:
+    """A credential helper that hung went on when the run was over."""
+    cancel, pid, began = Cancel(), tmp_path / "pid", time.monotonic()
+    argv = ["/bin/sh", "-c", f"sh -c 'echo $$ > {pid}.new; mv {pid}.new {pid}; exec sleep 60' | cat"]
+
+    def stop() -> None:
+        while not pid.exists():
+            time.sleep(0.01)
+        cancel.stop() if by == "stop" else signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    threading.Thread(target=stop).start()
+    with nullcontext() if by == "stop" else pytest.raises(KeyboardInterrupt):
+        LocalShell().capture(argv, cwd=Path("/"), env=ENV, cancel=cancel)
+    assert time.monotonic() - began < PATIENCE
+    assert gone(int(pid.read_text()))
 
 
 def test_without_a_terminal_a_tty_is_not_given_and_that_is_said() -> None:
