@@ -21,7 +21,7 @@ from contextlib import suppress
 from imgmake.errors import ImgmakeError, Interrupted, placed
 from imgmake.executor.building import Building
 from imgmake.executor.judge import Judge
-from imgmake.executor.masking import Masked
+from imgmake.executor.masking import Masked, masked_error
 from imgmake.executor.run import Judgement, Run
 from imgmake.executor.transaction import End, Transaction
 from imgmake.graph import Node
@@ -273,6 +273,7 @@ class Loop:
 
     def _tell(self, outcome: Outcome) -> None:
         self._run.settled[outcome.target] = outcome.state
+        outcome = outcome._replace(error=masked_error(outcome.error, self._run.values.mask))
         self.outcomes.append(outcome)
         self._failed = self._failed or outcome.state is State.FAILED
         self._run.world.reporter.finished(outcome)

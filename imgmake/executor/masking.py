@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
+from imgmake.errors import ImgmakeError, Problems
 from imgmake.ports import Output
 
 
@@ -44,6 +46,21 @@ class Masked:
     @property
     def tty(self) -> bool:
         return self._inner.tty
+
+
+_E = TypeVar("_E", bound=Exception | None)
+
+
+def masked_error(error: _E, mask: Callable[[str], str]) -> _E:
+    """The error with secrets in its words masked: a recipe's own exception, or a tool's last words, may quote one."""
+    if not isinstance(error, ImgmakeError):
+        return error
+    told = copy.copy(error)
+    told.message, told.hint = mask(error.message), mask(error.hint)
+    told.args = (told.message,)
+    if isinstance(told, Problems):
+        told.errors = tuple(masked_error(one, mask) for one in told.errors)
+    return told
 
 
 def masked(value: Any, mask: Callable[[str], str]) -> Any:

@@ -334,6 +334,18 @@ def test_secrets_are_masked_in_output(repo: Repo) -> None:
     assert "hunter2" not in str(result.reporter.__dict__)
 
 
+def test_secrets_are_masked_in_what_a_function_raises(repo: Repo) -> None:
+    """Its exception was shown as it was."""
+    repo.pipefile(
+        'var("TOKEN", secret=True)\n'
+        '@phony("show")\ndef show(context):\n    raise RuntimeError("denied to hunter2hunter2")\n'
+    )
+    repo.environ["TOKEN"] = "hunter2hunter2"
+    result = repo.run("show")
+    assert "denied to ***" in result.error_of("show")
+    assert "hunter2" not in str(result.reporter.__dict__) + repr(result.outcome("show").error)
+
+
 def test_a_function_is_a_recipe(repo: Repo) -> None:
     repo.pipefile(
         '@file("out", "in")\ndef make(context):\n'
