@@ -62,10 +62,13 @@ class Reproducible:
 def kept_mode(mode: int, folder: bool) -> int:
     """A mode as it is in every clone (git keeps one bit of it); set-user-ID and the like were set on purpose.
 
-    >>> oct(kept_mode(0o600, folder=False)), oct(kept_mode(0o4711, folder=False)), oct(kept_mode(0o700, folder=True))
+    But a folder has set-group-ID from the one that it was made in.
+
+    >>> oct(kept_mode(0o600, folder=False)), oct(kept_mode(0o4711, folder=False)), oct(kept_mode(0o2700, folder=True))
     ('0o644', '0o4755', '0o755')
     """
-    return mode & 0o7000 | (0o755 if folder or mode & 0o100 else 0o644)
+    special = mode & (0o5000 if folder else 0o7000)
+    return special | (0o755 if folder or mode & 0o100 else 0o644)
 
 
 def counted(field: Field) -> Field:
