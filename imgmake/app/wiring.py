@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from imgmake import pipefile
 from imgmake.app.options import Options
 from imgmake.engine import DockerEngine
+from imgmake.engine.client import Login
 from imgmake.engine.wire import Wire
 from imgmake.errors import EngineUnavailable
 from imgmake.executor import World
@@ -26,6 +27,9 @@ from imgmake.sources import globs
 from imgmake.sources.context import LocalContext
 from imgmake.sources.files import LocalSources
 from imgmake.state import FileJournal, SqliteState, user_folders
+
+if TYPE_CHECKING:
+    from imgmake.registry.credentials import Credentials
 
 
 def load(options: Options) -> Pipeline:
@@ -77,8 +81,8 @@ Overhear = Callable[[Wire, str | None], Wire]  # the way to an engine, and its s
 class OverheardEngine(DockerEngine):
     """An engine with somebody on the line."""
 
-    def __init__(self, environ: Mapping[str, str], overhear: Overhear) -> None:
-        super().__init__(environ=environ)
+    def __init__(self, environ: Mapping[str, str], login: Login, overhear: Overhear) -> None:
+        super().__init__(environ=environ, login=login)
         self._wire = overhear(self._wire, self._host.socket)
 
 
@@ -93,6 +97,7 @@ class Engines:
         self._overhear = overhear
         self._engine: DockerEngine | None = None
         self._failed: EngineUnavailable | None = None
+        self._credentials: Credentials | None = None
 
     def __call__(self) -> Engine:
         if self._failed is not None:
@@ -110,11 +115,17 @@ class Engines:
             self._start()
         try:
             if self._overhear is not None:
-                return OverheardEngine(self._environ, self._overhear)
-            return DockerEngine(environ=self._environ)
+                return OverheardEngine(self._environ, self._login, self._overhear)
+            return DockerEngine(environ=self._environ, login=self._login)
         except EngineUnavailable as error:
             self._failed = error
             raise
+
+    def _login(self, registry: str, cancel: Cancel) -> Mapping[str, str]:
+        from imgmake.registry.credentials import Credentials
+
+        self._credentials = self._credentials or Credentials(self._environ, LocalShell())
+        return self._credentials.of(registry, cancel).for_engine(registry)
 
     def close(self) -> None:
         if self._engine is not None:

@@ -57,7 +57,7 @@ class _Connection:
 
     def post(self, parameters: Mapping[str, str], body: Iterator[bytes]) -> Any:
         url = f"{self._client.base_url}/v{self._client.api_version}/build"
-        headers = {"Content-Type": "application/x-tar", **_credentials(self._client)}
+        headers = {"Content-Type": "application/x-tar"}  # no credentials: all that it is built from is there
         self._reply = self._client.post(url, params=parameters, data=body, headers=headers, stream=True)
         return self._reply
 
@@ -77,7 +77,6 @@ class _Connection:
 @contextlib.contextmanager
 def _connected(environ: Mapping[str, str], cancel: Cancel) -> Iterator[_Connection]:
     """A connection of this build's own, which a stop aborts, and the SDK's exceptions as ours."""
-    import docker
     import requests as http
     import urllib3
     from docker.errors import DockerException
@@ -85,7 +84,7 @@ def _connected(environ: Mapping[str, str], cancel: Cancel) -> Iterator[_Connecti
     address = _address(environ)
     _knock(address)
     try:
-        with contextlib.closing(docker.APIClient(version="auto", timeout=None, **address)) as client:
+        with contextlib.closing(_client(address)) as client:
             connection = _Connection(client)
             forget = cancel.on_stop(connection.abort)
             try:
@@ -95,6 +94,18 @@ def _connected(environ: Mapping[str, str], cancel: Cancel) -> Iterator[_Connecti
                 connection.close()
     except (DockerException, http.RequestException, urllib3.exceptions.HTTPError) as error:
         raise EngineUnavailable(f"the container engine does not answer the classic builder: {error}") from error
+
+
+def _client(address: Mapping[str, Any]) -> Any:
+    import docker
+    from docker.errors import InvalidConfigFile
+    from docker.utils.config import find_config_file
+
+    try:
+        return docker.APIClient(version="auto", timeout=None, **address)
+    except (ValueError, TypeError, LookupError, AttributeError, InvalidConfigFile):  # all that a slip in it leads to
+        hint = "mend it, or log in anew"
+        raise BuildError(f"{find_config_file()} is no configuration of docker's", hint=hint) from None
 
 
 def _knock(address: Mapping[str, Any]) -> None:
@@ -122,14 +133,6 @@ def _address(environ: Mapping[str, str]) -> dict[str, Any]:
             raise EngineUnavailable(f"the docker context {name!r} does not exist")
         found = {"base_url": known.Host, **({"tls": known.TLSConfig} if known.TLSConfig else {})}
     return {**found, "use_ssh_client": str(found.get("base_url", "")).startswith("ssh://")}
-
-
-def _credentials(client: Any) -> Mapping[str, str]:
-    """What ``docker login`` stored, for bases that the engine pulls."""
-    from docker import auth
-
-    known = auth.load_config(credstore_env=client.credstore_env).get_all_credentials()
-    return {"X-Registry-Config": auth.encode_header(known).decode()} if known else {}
 
 
 def _parameters(request: BuildRequest, dockerfile: str, extra: Mapping[str, str]) -> dict[str, str]:

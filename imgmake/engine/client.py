@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -16,8 +16,11 @@ from typing import Any, BinaryIO
 
 from imgmake.engine import hosts, images
 from imgmake.engine.wire import SdkWire, UnixWire, Wire, expect, send, url
-from imgmake.errors import EngineError
+from imgmake.errors import EngineError, RegistryError
 from imgmake.ports import Cancel, ContainerSpec, EngineInfo, Image, Output
+from imgmake.references import parse
+
+Login = Callable[[str, Cancel], Mapping[str, str]]
 
 
 class DockerEngine:
@@ -25,10 +28,15 @@ class DockerEngine:
 
     host:    a URL; by default what DOCKER_HOST, DOCKER_CONTEXT and docker's configuration say.
     environ: the environment to read those from.
+    login:   who the user is at a registry, as the engine's API has it (AuthConfig); raises RegistryError. Without it
+             all is pulled as nobody.
     Making one connects to nothing; every method raises EngineUnavailable when no engine answers.
     """
 
-    def __init__(self, host: str | None = None, *, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, host: str | None = None, *, environ: Mapping[str, str] | None = None, login: Login | None = None
+    ) -> None:
+        self._login = login
         self._environ = os.environ if environ is None else environ
         self._host = hosts.resolve(host, self._environ)
         self._lock = threading.Lock()
@@ -113,11 +121,20 @@ class DockerEngine:
         """Pull with the credentials that ``docker login`` stored; a line for each layer that arrived."""
         from imgmake.engine import sdk
 
-        sdk.pull(self.client(), reference, platform=platform, output=output, cancel=cancel)
+        login = self._who(reference, output, cancel)
+        sdk.pull(self.client(), reference, login=login, platform=platform, output=output, cancel=cancel)
         found = self.image(reference)
         if found is None:
             raise EngineError(f"{reference} was pulled, but the engine does not have it")
         return found
+
+    def _who(self, reference: str, output: Output, cancel: Cancel) -> Mapping[str, str]:
+        """Nobody where a helper fails, as docker has it: what everybody may pull needs none."""
+        try:
+            return self._login(parse(reference).domain, cancel) if self._login else {}
+        except RegistryError as error:
+            output.note(f"{error}\nit is pulled without a login")
+            return {}
 
     def relabel(self, image: Image, *, labels: Mapping[str, str], remove: Iterable[str] = ()) -> Image:
         from imgmake.engine import relabel

@@ -39,6 +39,17 @@ class Credential:
         pair = f"{self.user}:{self.password}".encode()
         return f"Basic {base64.b64encode(pair).decode()}" if self.user else ""
 
+    def for_engine(self, registry: str) -> Mapping[str, str]:
+        """As an engine is told that is to pull for the user (AuthConfig of Docker's engine API); empty for nobody.
+
+        >>> Credential("ada", "x").for_engine("reg.example")
+        {'username': 'ada', 'password': 'x', 'serveraddress': 'reg.example'}
+        """
+        names = ("username", "password", "identitytoken", "registrytoken")
+        values = (self.user, self.password, self.identity, self.bearer)
+        told = {name: value for name, value in zip(names, values, strict=True) if value}
+        return {**told, "serveraddress": registry} if told else {}
+
     @property
     def secrets(self) -> tuple[str, ...]:
         """Every value that no message may hold."""

@@ -106,6 +106,19 @@ def build(builder: Builder, wanted: BuildRequest) -> str:
     return builder.build(wanted, output=Heard(), cancel=Cancel())
 
 
+def test_the_classic_builder_needs_no_login(engine_host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All credential helpers were asked at each build; one that failed ended it, and what it said was shown."""
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    config = tmp_path / "config.json"
+    config.write_text('{"credsStore": "imt-none", "credHelpers": {"reg.example": "imt-none"}}')
+    classic, wanted = choose("classic", engine_host), request("FROM scratch\nLABEL imt=login\n")
+    assert build(classic, wanted).startswith("sha256:")
+    for slip in ('["s3cret"]', '{"auths": {"reg.example": {"auth": "%s3cret"}}}'):
+        config.write_text(slip)
+        with pytest.raises(BuildError, match=rf"^{config} is no configuration of docker's\n  mend it, or log in anew$"):
+            build(classic, wanted)
+
+
 @pytest.fixture
 def files_of(docker: Docker) -> Iterator[Callable[[str], dict[str, Any]]]:
     """The files of an image under ``/all``, as a dictionary like the one `tar` takes."""

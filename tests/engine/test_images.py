@@ -273,6 +273,24 @@ def test_a_pull_that_cannot_be_says_so(engine: DockerEngine) -> None:
     assert "reachable" in raised.value.hint
 
 
+def test_a_slip_in_dockers_configuration_is_named(
+    engine_host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One read `Error: Incorrect padding`, or that the engine does not answer."""
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    config = tmp_path / "config.json"
+    for slip in (
+        '["s3cret"]',
+        '{"auths": {"reg.example": {"auth": "%s3cret"}}}',
+        '{"auths": {"reg.example": "s3cret"}}',
+    ):
+        config.write_text(slip)
+        with pytest.raises(
+            EngineError, match=rf"^{config} is no configuration of docker's\n  mend it, or log in anew$"
+        ):
+            DockerEngine(engine_host).client()
+
+
 # --- no engine ------------------------------------------------------------------------------------------------
 
 

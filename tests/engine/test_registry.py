@@ -8,16 +8,18 @@ import json
 import os
 import subprocess
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import pytest
 
+from imgmake.engine import DockerEngine
 from imgmake.errors import RegistryError
-from imgmake.ports import Engine, Image
+from imgmake.ports import Cancel, Engine, Image
 from imgmake.references import repository
 from imgmake.registry import RegistryClient
+from imgmake.registry.credentials import Credentials
 from tests.fakes import RecordingOutput
 from tests.registries import PASSWORD, USER, RealRegistry, Request, real_registry
 
@@ -116,6 +118,44 @@ def pulled(docker: Docker, reference: str, *options: str, config: Path | None = 
     id_ = inspect(docker, reference).id
     docker("rmi", "-f", id_)
     return id_
+
+
+def test_an_engine_pulls_as_who_is_logged_in(
+    engine_host: str, engine: Saves, build: Build, docker: Docker, secured: RealRegistry, tmp_path: Path
+) -> None:
+    image, reference = build("secured"), f"{secured.host}/pulled:1"
+    log_in(tmp_path, secured)
+    with contextlib.closing(client_for(tmp_path, SSL_CERT_FILE=str(secured.ca))) as client:
+        push(client, engine, [image], reference)
+    docker("rmi", "-f", image.id)
+    credential = Credentials({"HOME": str(tmp_path)}, None).of(secured.host)
+    asked: list[str] = []
+
+    def login(registry: str, _: Cancel) -> Mapping[str, str]:
+        asked.append(registry)
+        return credential.for_engine(registry)
+
+    with DockerEngine(engine_host, login=login) as found:
+        assert found.pull(reference, platform=None, output=RecordingOutput(), cancel=Cancel()).id == image.id
+    assert asked == [secured.host]
+
+
+def test_an_engine_pulls_as_nobody_where_a_helper_fails(
+    engine_host: str, engine: Saves, build: Build, docker: Docker, plain: RealRegistry, tmp_path: Path
+) -> None:
+    """What everybody may pull could not be had, and what the helper had said was shown."""
+    image, reference = build("public"), f"{plain.host}/pulled:1"
+    with contextlib.closing(client_for(tmp_path)) as client:
+        push(client, engine, [image], reference)
+    docker("rmi", "-f", image.id)
+    heard = RecordingOutput()
+
+    def login(registry: str, _: Cancel) -> Mapping[str, str]:
+        raise RegistryError(f"docker-credential-x gave no credentials for {registry}")
+
+    with DockerEngine(engine_host, login=login) as found:
+        assert found.pull(reference, platform=None, output=heard, cancel=Cancel()).id == image.id
+    assert heard.notes == [f"docker-credential-x gave no credentials for {plain.host}\nit is pulled without a login"]
 
 
 def writes(requests: list[Request]) -> list[Request]:
