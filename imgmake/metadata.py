@@ -134,6 +134,9 @@ def clock_values(now: Callable[[], float]) -> Mapping[str, Callable[[], str]]:
     }
 
 
+_LATEST = 0o77777777777  # what a header of a tar has room for: the year 2242
+
+
 def source_date(environ: Mapping[str, str]) -> float | None:
     """SOURCE_DATE_EPOCH in seconds, when given (reproducible-builds.org). Raises UsageError when it is no number.
 
@@ -143,8 +146,10 @@ def source_date(environ: Mapping[str, str]) -> float | None:
     text = environ.get("SOURCE_DATE_EPOCH", "")
     if not text:
         return None
-    if not re.fullmatch(r"[0-9]{1,12}", text):
+    if not re.fullmatch(r"[0-9]{1,15}", text):
         raise UsageError(f"SOURCE_DATE_EPOCH is {text!r}, not a number of seconds", hint="see `date +%s`")
+    if int(text) > _LATEST:
+        raise UsageError(f"SOURCE_DATE_EPOCH is {text}, later than a layer can say", hint="see `date +%s`: seconds")
     return float(text)
 
 

@@ -121,3 +121,5 @@ def test_source_date_is_a_number_or_an_error() -> None:
     assert (metadata.source_date({}), metadata.source_date({"SOURCE_DATE_EPOCH": "7"})) == (None, 7.0)
     with pytest.raises(UsageError, match="SOURCE_DATE_EPOCH"):
         metadata.source_date({"SOURCE_DATE_EPOCH": "now"})
+    with pytest.raises(UsageError, match="is 1562106979000, later than a layer can say"):  # milliseconds
+        metadata.source_date({"SOURCE_DATE_EPOCH": "1562106979000"})
