@@ -157,6 +157,16 @@ def test_going_back_takes_the_evidence_of_then(shop: Repo) -> None:
     assert then < first
 
 
+def test_a_check_that_is_taken_for_granted_is_nobodys_result(shop: Repo) -> None:
+    """An earlier pass of the same image was pushed with `-o smoke`, though the check had failed since."""
+    shop.pipefile(PUBLISH.replace("echo $KEY", "test ! -e fails")).run("smoke")
+    shop.put("fails", "")
+    assert shop.run("smoke", always_make=True).failed == ["smoke"]
+    assert "publish" in shop.run("publish", old_file=("smoke",)).ran
+    assert {each["predicate"]["passedTests"][0] for each in told(shop, "test-result")} == {"lint", "scan"}
+    assert shop.run("publish", old_file=("smoke", "scan")).ran == []
+
+
 def test_evidence_can_be_left_out(shop: Repo) -> None:
     shop.pipefile(PUBLISH.replace("tags=BUILD_ID)", "tags=BUILD_ID, evidence=False)")).run("publish")
     assert published(shop)
