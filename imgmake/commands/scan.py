@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from imgmake.commands.scanners import Report, Vulnerability
-    from imgmake.commands.scanners.model import Files
+    from imgmake.commands.scanners.model import Files, Scanner
     from imgmake.commands.scanners.running import Program
     from imgmake.commands.scanners.verdict import Ignored, Verdict
 
@@ -89,11 +89,13 @@ class Scan(Action):
         except Unknown:
             program = running.Program(next((s for s in SCANNERS if s.name == self._scanner(view)), SCANNERS[0]))
         report, sarif = (self._report(suffix, view) for suffix in _REPORTS)
-        config = None if self.config is None else view.expand(self.config)
+        blank = program.scanner.blank if self.config is None else None
+        config = blank if self.config is None else view.expand(self.config)
         files = Files(archive.NAME, report or _JSON, sarif, config)
-        left = [archive.NAME, *([] if report else [_JSON])]
+        left = [archive.NAME, *([] if report else [_JSON]), *([blank] if blank else [])]
         fails = f"# fails on {view.expand(self.severity)}{', fixed ones only' if self.only_fixed else ''}"
-        lines = [archive.show(self.image, view), *running.show(program, files, self.options, view)]
+        made = [f": > {blank}"] if blank else []
+        lines = [archive.show(self.image, view), *made, *running.show(program, files, self.options, view)]
         lines[-1] = f"{lines[-1]}  {fails}"
         folder = [f"cd {shlex.quote(view.base)}"] if view.base else []
         return "\n".join([*folder, *lines, f"rm {' '.join(left)}"])
@@ -122,7 +124,7 @@ class Scan(Action):
         from imgmake.commands.scanners import running
 
         with archive.exported(job, self.image, "scan") as exported:
-            files = self._names(exported.folder, job.view)
+            files = self._names(exported.folder, program.scanner, job.view)
             options = [job.view.expand(option) for option in self.options]
             report = running.examine(job, program, exported.folder, files, options)
             for made in (files.json, files.sarif):
@@ -132,19 +134,26 @@ class Scan(Action):
                         shutil.copyfile(exported.folder / made, partial)
         return report, exported.image.id
 
-    def _names(self, folder: Path, view: View) -> Files:
-        """The files in the scan's own folder; the configuration is copied there, since a container sees no other."""
+    def _names(self, folder: Path, scanner: Scanner, view: View) -> Files:
+        """The files in the scan's own folder."""
         from imgmake.commands.scanners.model import Files
 
-        config = None
-        if self.config is not None:
-            source = view.folder / view.expand(self.config)
-            config = f"config{source.suffix}"
-            try:
-                shutil.copyfile(source, folder / config)
-            except OSError as error:
-                raise CommandFailed(f"scan: {view.expand(self.config)}: {error.strerror}") from None
-        return Files(archive.NAME, _JSON, _SARIF if self._report(".sarif", view) else None, config)
+        sarif = _SARIF if self._report(".sarif", view) else None
+        return Files(archive.NAME, _JSON, sarif, self._configure(folder, scanner, view))
+
+    def _configure(self, folder: Path, scanner: Scanner, view: View) -> str | None:
+        """The configuration, put into the folder, since a container sees no other; or what stands for none."""
+        if self.config is None:
+            if scanner.blank is not None:
+                (folder / scanner.blank).touch()
+            return scanner.blank
+        source = view.folder / view.expand(self.config)
+        config = f"config{source.suffix}"
+        try:
+            shutil.copyfile(source, folder / config)
+        except OSError as error:
+            raise CommandFailed(f"scan: {view.expand(self.config)}: {error.strerror}") from None
+        return config
 
     def _refuse_old(self, report: Report, now: datetime) -> None:
         from imgmake.freshness import duration

@@ -433,7 +433,7 @@ def test_what_counts_is_told_as_a_table_and_fails(bench: Bench, name: str) -> No
 def test_grype_is_looked_for_first_and_either_can_be_named(bench: Bench) -> None:
     bench.install("grype", CLEAN["grype"])
     bench.run()
-    assert bench.calls == ["grype docker-archive:image.tar -o json=scan.json"]
+    assert bench.calls == ["grype docker-archive:image.tar -o json=scan.json --config empty.yaml"]
     bench.install("trivy", CLEAN["trivy"])
     bench.run(scanner="trivy", options="--pkg-types os")
     scanned, asked = bench.calls[1:]
@@ -520,8 +520,24 @@ def test_a_configuration_is_given_by_name_only(bench: Bench) -> None:
     (bench.root / ".grype.yaml").write_text("only-fixed: true\n")
     bench.install("grype", CLEAN["grype"]).run()
     bench.run(config=".grype.yaml")
-    assert bench.calls[0] == "grype docker-archive:image.tar -o json=scan.json"
-    assert bench.calls[1] == f"{bench.calls[0]} --config config.yaml"
+    assert bench.calls[0] == "grype docker-archive:image.tar -o json=scan.json --config empty.yaml"
+    assert bench.calls[1] == bench.calls[0].replace("empty", "config")
+
+
+# Where grype looks for its configuration when none is named (anchore/fangs, config.go).
+LOOKING = """
+config=$HOME/.grype.yaml
+for word; do [ "$before" = --config ] && config=$word; before=$word; done
+if test -s "$config"; then echo '{"matches": [], "descriptor": {"name": "grype", "version": "1"}}' > "$json"; exit; fi
+"""
+
+
+def test_a_configuration_in_somebodys_home_changes_no_verdict(bench: Bench) -> None:
+    """`only-fixed`, `ignore` and `exclude` in ~/.grype.yaml made images clean on one machine and not on another."""
+    bench.environ["HOME"] = str(bench.path)
+    (bench.path / ".grype.yaml").write_text("exclude: ['/**']\n")
+    with pytest.raises(CommandFailed, match="1 critical, 1 high"):
+        bench.install("grype", BAD["grype"]).behave(f"{LOOKING}{GOOD}").run(max_db_age=None)
 
 
 def test_the_folder_of_the_scan_is_gone(bench: Bench) -> None:
@@ -735,6 +751,8 @@ def test_the_printed_lines_are_those_that_run() -> None:
         "rm image.tar scan.json",
     ]
     shown = scan(APP, scanner="anchore/grype:v0.99.1", severity="low", only_fixed=True).show(view())
+    assert ": > empty.yaml\n" in shown
+    assert shown.endswith("rm image.tar scan.json empty.yaml")
     assert '-v "$PWD":/scan' in shown
     assert "# fails on low, fixed ones only" in shown
     trivy_lines = scan(APP, scanner="trivy", report=["s.json", "s.sarif"]).show(view()).splitlines()

@@ -30,6 +30,7 @@ class Grype(Scanner):
     kept = re.compile(r"GRYPE_(?:DB_\w+|LOG_\w+)")
     finished = frozenset({0, 2})  # 2: above the threshold of the user's own configuration; the report is whole
     settings: ClassVar[Mapping[str, str]] = {"GRYPE_CHECK_FOR_APP_UPDATE": "false"}
+    blank = "empty.yaml"  # only a configuration that is named keeps it from ~/.grype.yaml and ~/.config/grype
 
     def scan(self, files: Files, options: Sequence[str]) -> list[list[str]]:
         sarif = ["-o", f"sarif={files.sarif}"] if files.sarif else []

@@ -67,6 +67,7 @@ class Scanner(ABC):
     kept:     which of its own environment variables reach it: those that say where its database comes from. All
               others could change the verdict, and are no part of the rule.
     settings: variables that it gets in any case.
+    blank:    the name of an empty configuration file, for one that would otherwise look for the user's; or none.
     finished: exit codes with which a scan has come to its end.
     """
 
@@ -75,6 +76,7 @@ class Scanner(ABC):
     cache: ClassVar[str]
     kept: ClassVar[re.Pattern[str]]
     settings: ClassVar[Mapping[str, str]] = {}
+    blank: ClassVar[str | None] = None
     finished: ClassVar[frozenset[int]] = frozenset({0})
 
     @abstractmethod
