@@ -346,7 +346,7 @@ esac
 [ -z "$json" ] || test -s image.tar || exit 99
 . "$HERE/behave"
 """
-GOOD = '[ -z "$json" ] || cat "$HERE/report.json" > "$json"; [ -z "$sarif" ] || echo "{}" > "$sarif"'
+GOOD = '[ -z "$json" ] || cat "$HERE/report.json" > "$json"; [ -z "$sarif" ] || echo \'{"version": "2.1.0", "runs": []}\' > "$sarif"'
 
 
 class Bench:
@@ -447,7 +447,7 @@ def test_reports_are_kept_also_when_the_check_fails(bench: Bench, name: str) -> 
     with pytest.raises(CommandFailed):
         bench.install(name, BAD[name]).run(report=["out/scan.sarif", "out/scan.json"])
     assert json.loads((bench.root / "out/scan.json").read_text()) == BAD[name]
-    assert (bench.root / "out/scan.sarif").read_text() == "{}\n"
+    assert (bench.root / "out/scan.sarif").read_text().startswith('{"version": "2.1.0"')
     assert sorted(path.name for path in (bench.root / "out").iterdir()) == ["scan.json", "scan.sarif"]
 
 
@@ -609,6 +609,16 @@ def test_trivy_that_cannot_convert(bench: Bench) -> None:
         bench.run(report="scan.sarif")
     bench.behave('[ -z "$json" ] || cat "$HERE/report.json" > "$json"')
     with pytest.raises(Unknown, match="trivy wrote no SARIF"):
+        bench.run(report="scan.sarif")
+    assert not (bench.root / "scan.sarif").exists()
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+@pytest.mark.parametrize("wrote", ["half a {", "[]", '{"version": "2.0", "runs": []}', '{"version": "2.1.0"}'])
+def test_sarif_that_no_reader_takes_is_not_kept_as_a_report(bench: Bench, name: str, wrote: str) -> None:
+    """Whatever was written in the name of SARIF was kept, and the check passed."""
+    bench.install(name, CLEAN[name]).behave(f'{GOOD}; [ -z "$sarif" ] || echo \'{wrote}\' > "$sarif"')
+    with pytest.raises(Unknown, match=f"unknown: {name} wrote "):
         bench.run(report="scan.sarif")
     assert not (bench.root / "scan.sarif").exists()
 

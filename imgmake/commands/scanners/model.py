@@ -113,6 +113,17 @@ def load(data: bytes) -> dict[str, Any]:
     return mapping(found, "the report")
 
 
+def sarif(data: bytes) -> None:
+    """Raise Malformed for what no reader of SARIF 2.1.0 takes (sections 3.13.2 and 3.13.4 ask for these two)."""
+    if not data.strip():
+        raise Malformed("wrote no SARIF")
+    document = load(data)
+    if document.get("version") != "2.1.0":
+        raise Malformed(f"wrote SARIF in an unknown form: version is {document.get('version')!r}")
+    for number, run in enumerate(listing(document.get("runs"), "SARIF's runs")):
+        mapping(run, f"SARIF's runs[{number}]")
+
+
 def mapping(value: Any, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Malformed(f"wrote a report in an unknown form: {what} is {_kind(value)}, and no object")

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from imgmake.commands import words
 from imgmake.commands.base import Job, View
 from imgmake.commands.scanners import BY_NAME, SCANNERS
-from imgmake.commands.scanners.model import Files, Malformed, Report, Scanner
+from imgmake.commands.scanners.model import Files, Malformed, Report, Scanner, sarif
 from imgmake.errors import CommandFailed, EngineError, EngineUnavailable, Interrupted, PipefileError, Unknown
 from imgmake.model import ImageRule
 from imgmake.ports import ContainerSpec, Mount, Output
@@ -82,10 +82,10 @@ def examine(job: Job, program: Program, folder: Path, files: Files, options: Seq
         about = _ask(job, program, folder) if scanner.about() else b""
     try:
         report = scanner.parse(_read(folder / files.json), about)
+        if files.sarif:
+            sarif(_read(folder / files.sarif))
     except Malformed as error:
         raise Unknown(f"unknown: {scanner.name} {error}", hint=_hint(scanner)) from None
-    if files.sarif and not _read(folder / files.sarif).strip():
-        raise Unknown(f"unknown: {scanner.name} wrote no SARIF", hint=_hint(scanner))
     return report
 
 
