@@ -44,6 +44,7 @@ class Scan(Action):
     config: str | None = None
     options: tuple[str, ...] = ()
     max_db_age: float | None = None
+    timeout: float | None = None
 
     def reads(self) -> tuple[Read, ...]:
         files = [*self._files(), *([self.config] if self.config else [])]
@@ -126,7 +127,7 @@ class Scan(Action):
         with archive.exported(job, self.image, "scan") as exported:
             files = self._names(exported.folder, program.scanner, job.view)
             options = [job.view.expand(option) for option in self.options]
-            report = running.examine(job, program, exported.folder, files, options)
+            report = running.examine(job, program, exported.folder, files, options, self.timeout)
             for made in (files.json, files.sarif):
                 to = self._report(Path(made).suffix, job.view) if made else None
                 if made and to:
@@ -285,6 +286,7 @@ def scan(  # noqa: PLR0913 (one keyword for each thing that decides what counts)
     config: str | Path | None = None,
     options: str | Sequence[str] = (),
     max_db_age: str | float | None = "5d",
+    timeout: str | float | None = "30m",
 ) -> Scan:
     """Look for known vulnerabilities in an image (its rule or a reference), with grype or trivy.
 
@@ -298,6 +300,7 @@ def scan(  # noqa: PLR0913 (one keyword for each thing that decides what counts)
     config:     a configuration file of the scanner's.
     options:    further flags of its scan.
     max_db_age: how old the scanner's database may be (``"5d"``): an older one proves nothing. None: as old as it is.
+    timeout:    how long the scanner may take (``"30m"``), with the download of its database. None: for ever.
 
     A check that holds a scan passes for a day, unless it says ``max_age=``.
 
@@ -308,14 +311,9 @@ def scan(  # noqa: PLR0913 (one keyword for each thing that decides what counts)
     ()
     """
     words.image(image, "scan")
-    text = severity if isinstance(severity, str) else ",".join(words.texts(severity, "scan: severity"))
-    if "$" not in text:
-        from imgmake.commands.scanners import verdict
-
-        verdict.threshold(text)
     return Scan(
         image=image,
-        severity=text,
+        severity=_severity(severity),
         ignore=_ignore(ignore),
         only_fixed=only_fixed,
         reports=_reports(report),
@@ -323,7 +321,17 @@ def scan(  # noqa: PLR0913 (one keyword for each thing that decides what counts)
         config=None if config is None else words.some_text(config, "scan: config"),
         options=words.split(options, "scan: options"),
         max_db_age=None if max_db_age is None else seconds(max_db_age, "scan: max_db_age"),
+        timeout=None if timeout is None else seconds(timeout, "scan: timeout"),
     )
+
+
+def _severity(given: str | Sequence[str]) -> str:
+    text = given if isinstance(given, str) else ",".join(words.texts(given, "scan: severity"))
+    if "$" not in text:
+        from imgmake.commands.scanners import verdict
+
+        verdict.threshold(text)
+    return text
 
 
 def _ignore(given: Any) -> tuple[Any, ...]:

@@ -346,7 +346,8 @@ esac
 [ -z "$json" ] || test -s image.tar || exit 99
 . "$HERE/behave"
 """
-GOOD = '[ -z "$json" ] || cat "$HERE/report.json" > "$json"; [ -z "$sarif" ] || echo \'{"version": "2.1.0", "runs": []}\' > "$sarif"'
+SARIF = '{"version": "2.1.0", "runs": []}'
+GOOD = f"""[ -z "$json" ] || cat "$HERE/report.json" > "$json"; [ -z "$sarif" ] || echo '{SARIF}' > "$sarif\""""
 
 
 class Bench:
@@ -447,7 +448,7 @@ def test_reports_are_kept_also_when_the_check_fails(bench: Bench, name: str) -> 
     with pytest.raises(CommandFailed):
         bench.install(name, BAD[name]).run(report=["out/scan.sarif", "out/scan.json"])
     assert json.loads((bench.root / "out/scan.json").read_text()) == BAD[name]
-    assert (bench.root / "out/scan.sarif").read_text().startswith('{"version": "2.1.0"')
+    assert (bench.root / "out/scan.sarif").read_text() == f"{SARIF}\n"
     assert sorted(path.name for path in (bench.root / "out").iterdir()) == ["scan.json", "scan.sarif"]
 
 
@@ -667,6 +668,16 @@ def test_a_scanner_that_hangs_is_stopped_and_leaves_nothing(bench: Bench) -> Non
     with pytest.raises(Interrupted):
         bench.run(cancel)
     assert not Path((bench.path / "cwd").read_text().strip()).exists()
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_a_scanner_that_never_ends_has_found_nothing_out(bench: Bench, name: str) -> None:
+    """It held the whole run for ever."""
+    bench.install(name, CLEAN[name]).behave("trap '' TERM; sleep 60 & wait; wait")
+    with pytest.raises(Unknown, match=f"unknown: {name} had not ended after 1 s, and was stopped"):
+        bench.run(timeout=1)
+    assert bench.found == []
+    assert "1 low" in bench.behave(GOOD).run(timeout=None)
 
 
 def test_one_scan_at_a_time_fetches_the_database(bench: Bench) -> None:

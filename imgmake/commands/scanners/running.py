@@ -13,6 +13,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,8 +22,9 @@ from imgmake.commands.base import Job, View
 from imgmake.commands.scanners import BY_NAME, SCANNERS
 from imgmake.commands.scanners.model import Files, Malformed, Report, Scanner, sarif
 from imgmake.errors import CommandFailed, EngineError, EngineUnavailable, Interrupted, PipefileError, Unknown
+from imgmake.freshness import duration
 from imgmake.model import ImageRule
-from imgmake.ports import ContainerSpec, Mount, Output
+from imgmake.ports import Cancel, ContainerSpec, Mount, Output
 
 FOLDER = "/scan"  # where a container sees the folder of the scan
 _CACHE = "/cache"
@@ -73,13 +75,15 @@ def of_image(image: Any) -> Scanner:
     return found
 
 
-def examine(job: Job, program: Program, folder: Path, files: Files, options: Sequence[str]) -> Report:
+def examine(
+    job: Job, program: Program, folder: Path, files: Files, options: Sequence[str], timeout: float | None
+) -> Report:
     """Scan the archive in `folder`, and read what the scanner says; raises Unknown, or Interrupted on a stop."""
     scanner = program.scanner
-    with _alone(job, scanner):
+    with _alone(job, scanner), _limited(job, scanner, timeout) as limited:
         for arguments in scanner.scan(files, options):
-            _to_end(job, program, folder, arguments)
-        about = _ask(job, program, folder) if scanner.about() else b""
+            _to_end(limited, program, folder, arguments)
+        about = _ask(limited, program, folder) if scanner.about() else b""
     try:
         report = scanner.parse(_read(folder / files.json), about)
         if files.sarif:
@@ -128,6 +132,30 @@ def _alone(job: Job, scanner: Scanner) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def _limited(job: Job, scanner: Scanner, seconds: float | None) -> Iterator[Job]:
+    """The job with a stop of its own, that comes by itself in time: a scanner that hangs finds nothing out either."""
+    if seconds is None:
+        yield job
+        return
+    cancel = Cancel()
+    forget = job.cancel.on_stop(cancel.stop)
+    timer = threading.Timer(seconds, cancel.stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield replace(job, cancel=cancel)
+    except Interrupted:
+        if job.cancel.stopped:
+            raise
+        raise Unknown(
+            f"unknown: {scanner.name} had not ended after {duration(seconds)}, and was stopped", hint=_hint(scanner)
+        ) from None
+    finally:
+        timer.cancel()
+        forget()
 
 
 # --- processes and containers ---------------------------------------------------------------------------------
