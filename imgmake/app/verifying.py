@@ -7,24 +7,31 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from imgmake.app.options import Options
-from imgmake.errors import UsageError
+from imgmake.errors import ImgmakeError, UsageError
 
 if TYPE_CHECKING:
-    from imgmake.attest.verification import Verification
+    from imgmake.attest.verification import Verified
 
 
-def verify(options: Options, references: Sequence[str]) -> tuple[Verification, ...]:
+def verify(options: Options, references: Sequence[str]) -> Verified:
     """What each image was made from and what it passed, from its registry alone; no Pipefile is read.
 
-    Raises UsageError without a reference, InvalidReference, RegistryError.
+    One that cannot be found, or whose registry does not answer, keeps nothing of the others back.
+    Raises UsageError without a reference.
     """
     from imgmake.app.wiring import SystemClock
+    from imgmake.attest.verification import Verification, Verified
     from imgmake.executor.verifying import examine
     from imgmake.registry import RegistryClient
     from imgmake.shell import LocalShell
 
     if not references:
         raise UsageError("--verify needs an image", hint="imgmake --verify registry.example.com/shop:1.2")
-    now = SystemClock().now()
+    now, found, errors = SystemClock().now(), list[Verification](), list[ImgmakeError]()
     with contextlib.closing(RegistryClient(options.environ, LocalShell())) as registry:
-        return tuple(examine(registry, reference, now=now) for reference in references)
+        for reference in references:
+            try:
+                found.append(examine(registry, reference, now=now))
+            except ImgmakeError as error:
+                errors.append(error)
+    return Verified(tuple(found), tuple(errors))

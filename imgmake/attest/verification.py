@@ -15,6 +15,7 @@ from imgmake.attest.provenance import Origin, read_provenance
 from imgmake.attest.required import SKEW
 from imgmake.attest.results import Grade, Result, read_result
 from imgmake.attest.statements import Unreadable, read
+from imgmake.errors import ImgmakeError
 from imgmake.freshness import short
 from imgmake.ports import Artifact, Image, Referrer, Remote
 from imgmake.stamp import Stamp
@@ -51,6 +52,13 @@ class Verification:
     def exit_code(self) -> int:
         """0: all is there and agrees; 1: something lacks, or did not pass; 2: something contradicts itself."""
         return 2 if self.problems else 1 if self.lacks else 0
+
+
+class Verified(NamedTuple):
+    """All the images that were asked about: what was found of each, and why nothing was of the others."""
+
+    found: tuple[Verification, ...]
+    errors: tuple[ImgmakeError, ...] = ()
 
 
 class Found(NamedTuple):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol, TextIO, cast
 
 from imgmake.cli.overheard import Overheard
 from imgmake.cli.words import Request, plain
-from imgmake.errors import ImgmakeError
+from imgmake.errors import ImgmakeError, raise_all
 from imgmake.reporters import JsonLines, Plain, Settings, choose
 from imgmake.reporters.errors import render, report_defect
 from imgmake.reporters.style import Paint, is_terminal, wants_color
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from imgmake.app import Options, Planned
     from imgmake.model import Edge, Entry, Explanation, Kind
     from imgmake.ports import Reporter
-    from imgmake.reporters.verified import Verification
+    from imgmake.reporters.verified import Verified
 
 INTERRUPTED = 130
 _RUNS = ("build", "clean", "gc", "plan")  # what make's options hold for, where make started us
@@ -41,7 +41,7 @@ class Verbs(Protocol):
     def listing(self, options: Options) -> Sequence[Entry]: ...
     def why(self, options: Options, targets: Sequence[str]) -> Sequence[Explanation]: ...
     def plan(self, options: Options) -> Planned: ...
-    def verify(self, options: Options, references: Sequence[str]) -> Sequence[Verification]: ...
+    def verify(self, options: Options, references: Sequence[str]) -> Verified: ...
     def edges(self, options: Options) -> tuple[Sequence[tuple[str, Kind]], Sequence[Edge]]: ...
     def migrate(self, options: Options) -> tuple[str, int]: ...
     def shim(self, options: Options) -> str: ...
@@ -222,9 +222,10 @@ def _plan(request: Request, verbs: Verbs, options: Options, streams: Streams) ->
 def _verify(request: Request, verbs: Verbs, options: Options, streams: Streams) -> int:
     from imgmake.reporters import verified
 
-    told = verbs.verify(options, options.goals)
+    told, errors = verbs.verify(options, options.goals)
     paint = Paint(wants_color(streams.out, options.environ))
     streams.say(verified.document(told) if request.json else verified.text(told, paint))
+    raise_all(errors)
     return max(each.exit_code for each in told)
 
 

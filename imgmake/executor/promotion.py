@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-
 from imgmake.errors import RegistryError
+from imgmake.executor.nearby import nearest
 from imgmake.executor.run import Run
 from imgmake.graph import Node
 from imgmake.model import ImageRule, PublishRule
 from imgmake.ports import Remote
-from imgmake.references import normalise, parse, repository, tag_of
-
-_SHOWN = 5  # tags of a repository that are named when the one asked for is not there
+from imgmake.references import normalise, parse
 
 
 class Promotion:
@@ -54,18 +51,8 @@ class Promotion:
         if name in self._run.graph.nodes:
             hint = f"{name!r} is a target of this Pipefile: give its rule, or its name in full"
         else:
-            hint = self._nearest(name)
+            hint = nearest(self._run.world.registry(), name)
         return RegistryError(f"{rule.target!r}: there is no {name} to promote", place=rule.place, hint=hint)
-
-    def _nearest(self, name: str) -> str:
-        wanted, held = tag_of(name), self._run.world.registry().tags(repository(name))
-        if not held:
-            return f"{repository(name)} holds no tags"
-        close = difflib.get_close_matches(wanted, held, n=3, cutoff=0.5) if wanted else []
-        if close:
-            return f"did you mean {' or '.join(close)}?"
-        more = f", and {len(held) - _SHOWN} more" if len(held) > _SHOWN else ""
-        return f"it holds {', '.join(held[-_SHOWN:])}{more}"
 
 
 def _by_digest(reference: str) -> str:

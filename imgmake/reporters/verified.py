@@ -9,11 +9,11 @@ from typing import Any
 
 from imgmake.attest.provenance import Origin
 from imgmake.attest.results import Grade, Result
-from imgmake.attest.verification import Verification
+from imgmake.attest.verification import Verification, Verified
 from imgmake.freshness import age, short
 from imgmake.reporters.style import Paint, one_line
 
-__all__ = ["Verification", "document", "text"]
+__all__ = ["Verification", "Verified", "document", "text"]
 
 NO_PAINT = Paint(False)
 _WIDTH = 10

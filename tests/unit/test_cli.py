@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 
 from imgmake.__main__ import main as console_script
 from imgmake.app import Options, Planned
-from imgmake.attest.verification import Verification
+from imgmake.attest.verification import Verification, Verified
 from imgmake.cli import Streams, Verbs, main
 from imgmake.cli.options import parse
 from imgmake.cli.words import UNLIMITED, Request, normalise, split
-from imgmake.errors import GraphError, ImgmakeError, Interrupted, Place, Problems, Refused, UsageError
+from imgmake.errors import GraphError, ImgmakeError, Interrupted, Place, Problems, Refused, RegistryError, UsageError
 from imgmake.model import Edge, Entry, Explanation, Kind, Outcome, Reason, State, Step, Verdict
 from imgmake.ports import Reporter
 from imgmake.tags import PlannedTags, TagAction, TagChange
@@ -206,9 +206,11 @@ class Fake:
     def shim(self, options: Options) -> str:
         return f"{options.shim}\n"
 
-    def verify(self, options: Options, references: Sequence[str]) -> tuple[Verification, ...]:
-        lacks = ("nothing says that it passed a check",)
-        return tuple(Verification(ref, "sha256:1", ("linux/amd64",), 0.0, lacks=lacks) for ref in references)
+    def verify(self, options: Options, references: Sequence[str]) -> Verified:
+        lacks, there = ("nothing says that it passed a check",), [ref for ref in references if "absent" not in ref]
+        found = tuple(Verification(ref, "sha256:1", ("linux/amd64",), 0.0, lacks=lacks) for ref in there)
+        absent = (ref for ref in references if ref not in there)
+        return Verified(found, tuple(RegistryError(f"there is no image {ref}") for ref in absent))
 
     def edges(self, options: Options) -> tuple[tuple[tuple[str, Kind], ...], tuple[Edge, ...]]:
         return (("app", Kind.IMAGE),), (Edge("app", "lint", "written"),)
@@ -253,6 +255,13 @@ def test_an_image_that_lacks_something_is_told_and_is_no_success() -> None:
     code, out, _ = run("--verify=shop:1", "shop:2")
     assert (code, out.count("missing")) == (1, 2)
     assert json.loads(run("--json", "--verify", "shop:1")[1])[0]["verdict"] == "incomplete"
+
+
+def test_an_image_that_is_not_there_keeps_nothing_of_the_others_back() -> None:
+    code, out, err = run("--verify", "absent:1", "shop:2")
+    assert (code, out.count("missing"), err) == (2, 1, "imgmake: there is no image absent:1\n")
+    code, out, err = run("--json", "--verify", "absent:1")
+    assert (code, json.loads(out), err) == (2, [], "imgmake: there is no image absent:1\n")
 
 
 def test_cleaning_is_told_which_targets() -> None:

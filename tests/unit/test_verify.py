@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from imgmake import attest, stamp
+from imgmake import app, attest, stamp
+from imgmake.app.options import Options
 from imgmake.attest.provenance import Build, write_provenance
 from imgmake.attest.results import Examined, write_result
 from imgmake.attest.statements import subjects
@@ -204,8 +205,17 @@ def test_signatures_are_told_by_either_place_and_never_believed() -> None:
 
 
 def test_an_image_that_is_not_there() -> None:
-    with pytest.raises(RegistryError, match="there is no image registry"):
-        examine(holding(ONE), f"{REPOSITORY}:9", now=NOW)
+    with pytest.raises(RegistryError, match="there is no image registry") as error:
+        examine(holding(ONE), f"{REPOSITORY}:1.3", now=NOW)
+    assert error.value.hint == "did you mean 1.2?"
+    with pytest.raises(RegistryError, match=f"there is no image {REPOSITORY}:latest"):
+        examine(holding(ONE), REPOSITORY, now=NOW)
+
+
+def test_one_image_that_is_not_there_says_nothing_of_another() -> None:
+    """The first that was not there was all that one heard."""
+    told = app.verify(Options(environ={}), ["UPPER:1", "shop:1:2"])
+    assert (told.found, len(told.errors)) == ((), 2)
 
 
 def test_what_a_registry_says_cannot_steer_a_terminal() -> None:
