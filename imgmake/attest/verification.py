@@ -6,14 +6,15 @@ without a signature, whoever may push may write them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from imgmake import attest, stamp
 from imgmake.attest.provenance import Origin, read_provenance
-from imgmake.attest.required import SKEW
-from imgmake.attest.results import Grade, Result, read_result
+from imgmake.attest.required import SKEW, lacking
+from imgmake.attest.results import Result, read_result
 from imgmake.attest.statements import Unreadable, read
 from imgmake.errors import ImgmakeError
 from imgmake.freshness import short
@@ -75,9 +76,9 @@ def verify(remote: Remote, found: Sequence[Found], *, now: float, signed: bool =
     read = _Read(now)
     for one in found:
         read.take(one)
-    results = tuple(_newest(read.results))
+    results = _Results(remote, read.results, now)
     seals = tuple(seal for image in remote.images if (seal := stamp.read(image)) is not None)
-    origin = max(read.origins, key=lambda each: each.finished or 0.0, default=None)
+    origin = max((each for _, each in read.origins), key=lambda each: each.finished or 0.0, default=None)
     signatures = [Document("cosign", "")] if signed else []
     return Verification(
         reference=remote.reference,
@@ -86,21 +87,21 @@ def verify(remote: Remote, found: Sequence[Found], *, now: float, signed: bool =
         now=now,
         origin=origin,
         seals=seals,
-        results=results,
+        results=tuple(results.told()),
         sboms=tuple(_documents(found, attest.SBOMS)),
         signatures=(*_documents(found, attest.SIGNATURES), *signatures),
         lacks=tuple(_lacks(origin, results, remote, seals)),
-        problems=(*read.problems, *_contradictions(read.origins, remote.images, seals)),
+        problems=(*read.problems, *_contradictions(read.origins, remote, seals)),
     )
 
 
 @dataclass
 class _Read:
-    """Statements, one after the other."""
+    """Statements, one after the other, each with the digest of what it was listed for."""
 
     now: float
-    results: list[Result] = field(default_factory=list)
-    origins: list[Origin] = field(default_factory=list)
+    results: list[tuple[str, Result]] = field(default_factory=list)
+    origins: list[tuple[str, Origin]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def take(self, one: Found) -> None:
@@ -122,16 +123,34 @@ class _Read:
             raise Unreadable("it is about another image")
         if result is not None and result.time > self.now + SKEW:
             raise Unreadable(f"the result of {result.check} is from the future")
-        self.results += [result] if result is not None else []
-        self.origins += [origin] if origin is not None else []
+        self.results += [(one.subject, result)] if result is not None else []
+        self.origins += [(one.subject, origin)] if origin is not None else []
 
 
-def _newest(results: Iterable[Result]) -> Iterator[Result]:
-    """The last word on each check, by name."""
-    last: dict[str, Result] = {}
-    for result in sorted(results, key=lambda each: each.time):
-        last[result.check] = result
-    yield from (last[name] for name in sorted(last))
+class _Results:
+    """What was said of each check, as `requires=` reads it: of the image itself, else of each manifest in it."""
+
+    def __init__(self, remote: Remote, said: Iterable[tuple[str, Result]], now: float) -> None:
+        self._now = now
+        self._parts = {_manifest(image): _platform(image) for image in remote.images}
+        self._whole = remote.digest
+        self._said: dict[str, dict[str, list[Result]]] = {}
+        for subject, result in said:
+            self._said.setdefault(result.check, {}).setdefault(subject, []).append(result)
+
+    def told(self) -> Iterator[Result]:
+        """The last word on each check, by name; on each platform, where nothing is said of all of them."""
+        for _, found in sorted(self._said.items()):
+            for subject in [self._whole] if self._whole in found else found:
+                newest = max(found[subject], key=lambda each: each.time)
+                yield newest if subject == self._whole else newest._replace(platforms=(self._parts[subject],))
+
+    def lacks(self) -> Iterator[str]:
+        """Checks whose last word is no pass, and platforms of which a check says nothing."""
+        for check, found in sorted(self._said.items()):
+            for subject, platform in {self._whole: ""}.items() if self._whole in found else self._parts.items():
+                line = lacking(check, found.get(subject, []), max_age=math.inf, now=self._now)
+                yield from [f"{line} ({platform})" if platform else line] if line else []
 
 
 def _documents(found: Iterable[Found], kinds: dict[str, str]) -> Iterator[Document]:
@@ -140,23 +159,23 @@ def _documents(found: Iterable[Found], kinds: dict[str, str]) -> Iterator[Docume
             yield Document(kinds[one.referrer.artifact_type], one.referrer.digest)
 
 
-def _lacks(origin: Origin | None, results: Sequence[Result], remote: Remote, seals: Sequence[Stamp]) -> Iterator[str]:
+def _lacks(origin: Origin | None, results: _Results, remote: Remote, seals: Sequence[Stamp]) -> Iterator[str]:
     if origin is None:
         yield "nothing says where it comes from (no provenance)"
-    if not results:
+    if not any(results.told()):
         yield "nothing says that it passed a check"
-    for result in results:
-        if result.grade is not Grade.PASSED:
-            yield f"{result.check} did not pass"
+    yield from results.lacks()
     if len(seals) < len(remote.images) or not seals:
         yield "it bears no stamp of its own"
 
 
-def _contradictions(origins: Sequence[Origin], images: Sequence[Image], seals: Sequence[Stamp]) -> Iterator[str]:
-    """Where statements, stamps and images do not agree."""
-    if origins and len(seals) < len(images):
+def _contradictions(origins: Sequence[tuple[str, Origin]], remote: Remote, seals: Sequence[Stamp]) -> Iterator[str]:
+    """Where statements, stamps and images do not agree; what is said of one manifest need not tell of the others."""
+    if origins and len(seals) < len(remote.images):
         yield "it is not what was built: its stamp does not match its content"
-    yield from dict.fromkeys(line for origin in origins for line in _differences(origin, seals))
+    own = {_manifest(image): [seal] for image in remote.images if (seal := stamp.read(image)) is not None}
+    own[remote.digest] = list(seals)
+    yield from dict.fromkeys(line for subject, told in origins for line in _differences(told, own.get(subject, ())))
 
 
 def _differences(origin: Origin, seals: Sequence[Stamp]) -> Iterator[str]:
@@ -171,6 +190,10 @@ def _differences(origin: Origin, seals: Sequence[Stamp]) -> Iterator[str]:
 
 def _other(told: str, stamped: str) -> bool:
     return bool(told) and told != stamped
+
+
+def _manifest(image: Image) -> str:
+    return next((digest.rpartition("@")[2] for digest in image.digests), "")
 
 
 def _platform(image: Image) -> str:

@@ -32,7 +32,7 @@ def _paragraph(told: Verification, paint: Paint) -> Iterator[str]:
             yield f"  {name if i == 0 else '':{_WIDTH}}  {one_line(line) if name not in _PAINTED else line}"
 
 
-_PAINTED = frozenset({"passed", "missing", "wrong"})
+_PAINTED = frozenset({*(grade.lower() for grade in Grade), "missing", "wrong"})
 
 
 def _sections(told: Verification, paint: Paint) -> Iterator[tuple[str, Sequence[str]]]:
@@ -40,7 +40,8 @@ def _sections(told: Verification, paint: Paint) -> Iterator[tuple[str, Sequence[
         yield from _origin(told.origin, told.now)
     if told.seals:
         yield "stamp", ["it matches the content"]
-    yield "passed", [_result(each, told, paint) for each in told.results]
+    for grade in Grade:
+        yield grade.lower(), [_result(each, told) for each in told.results if each.grade is grade]
     yield "SBOM", [f"{each.kind} ({short(each.digest)})" for each in told.sboms]
     yield "signature", ["present, not verified: `cosign verify` does that"] if told.signatures else ["none"]
     yield "missing", [paint.yellow(one_line(line)) for line in told.lacks]
@@ -63,13 +64,12 @@ def _target(pipefile: str, target: str, dockerfile: str, stage: str) -> str:
     return f"{target} of {pipefile}, from {dockerfile}" + (f", stage {stage}" if stage else "")
 
 
-def _result(result: Result, told: Verification, paint: Paint) -> str:
+def _result(result: Result, told: Verification) -> str:
     width = max(len(each.check) for each in told.results)
     tools = ", ".join(one_line(" ".join(part for part in (name, _version(v)) if part)) for name, v, _ in result.tools)
     when = f"{age(told.now - result.time)} ago"
     only = f"  on {', '.join(result.platforms)} only" if 0 < len(result.platforms) < len(told.platforms) else ""
-    grade = "" if result.grade is Grade.PASSED else paint.red(f"{result.grade.value.lower()}  ")
-    return f"{one_line(result.check):{width}}  {grade}{tools}  {when}{only}"
+    return f"{one_line(result.check):{width}}  {tools}  {when}{only}"
 
 
 def _version(version: str) -> str:

@@ -127,8 +127,13 @@ def test_json_says_the_same() -> None:
 def test_the_last_word_on_a_check_counts() -> None:
     failed = changed(result("scan", HOUR), "PASSED", "FAILED")
     told = verify(ONE, provenance(), result("scan", DAY), failed)
-    assert (told.exit_code, told.lacks) == (1, ("scan did not pass",))
-    assert "scan  failed  hadolint 2.12.0  1 h ago" in verified.text([told])
+    assert (told.exit_code, told.lacks) == (1, ("scan: it failed 1 h ago",))
+    assert "  failed      scan  hadolint 2.12.0  1 h ago" in verified.text([told])
+    assert "passed" not in verified.text([told])
+    unknown = changed(result("scan", HOUR), "PASSED", "UNKNOWN")
+    told = verify(ONE, provenance(), result("scan", DAY), unknown)
+    assert (told.exit_code, told.lacks) == (1, ("scan: unknown (nothing found); last good result 1 d ago",))
+    assert "  unknown     scan  hadolint 2.12.0  1 h ago" in verified.text([told])
     assert verify(ONE, provenance(), failed, result("scan", 60)).exit_code == 0
 
 
@@ -141,7 +146,32 @@ def test_an_index_says_which_platform_was_examined() -> None:
 def test_what_refers_to_one_manifest_of_an_index_is_found_too() -> None:
     registry = holding(BOTH, provenance(BOTH))
     registry.attach(REPOSITORY, ARM, result("scan", HOUR, ARM))
-    assert [each.check for each in examine(registry, TAG, now=NOW).results] == ["scan"]
+    told = examine(registry, TAG, now=NOW)
+    assert [(each.check, each.platforms) for each in told.results] == [("scan", ("linux/arm64",))]
+    assert (told.exit_code, told.lacks) == (1, ("scan: no result (linux/amd64)",))
+    registry.attach(REPOSITORY, AMD, result("scan", DAY, AMD))
+    assert examine(registry, TAG, now=NOW).exit_code == 0
+
+
+def test_a_pass_on_one_platform_hides_no_failure_on_another() -> None:
+    registry = holding(BOTH, provenance(BOTH))
+    registry.attach(REPOSITORY, ARM, changed(result("scan", DAY, ARM), "PASSED", "FAILED"))
+    registry.attach(REPOSITORY, AMD, result("scan", HOUR, AMD))
+    told = examine(registry, TAG, now=NOW)
+    assert (told.exit_code, told.lacks) == (1, ("scan: it failed 1 d ago (linux/arm64)",))
+
+
+def test_an_index_of_images_that_were_published_apart_contradicts_nothing() -> None:
+    """Provenance of the one platform was held against the stamp of the other."""
+    registry = holding(BOTH)
+    for image, digest in zip(BOTH.images, (AMD, ARM), strict=True):
+        one = replace(BOTH, digest=digest, images=(replace(image, config=image.config),))
+        registry.attach(REPOSITORY, digest, provenance(one))
+        registry.attach(REPOSITORY, digest, result("lint", HOUR, digest))
+    told = examine(registry, TAG, now=NOW)
+    assert (told.exit_code, told.problems) == (0, ())
+    registry.attach(REPOSITORY, ARM, changed(provenance(replace(BOTH, digest=ARM)), "f" * 64, "9" * 64))
+    assert "another fingerprint" in examine(registry, TAG, now=NOW).problems[0]
 
 
 LACKING = {
