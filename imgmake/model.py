@@ -144,7 +144,7 @@ class PublishRule(Rule):
     to: tuple[str, ...] = ()
     tags: tuple[Any, ...] = ()  # of str | Semver
     checks: tuple[Any, ...] | None = None  # of str | CheckRule; None: every check that names the image
-    requires: tuple[str, ...] = ()
+    requires: tuple[Any, ...] = ()  # of str | CheckRule
     evidence: bool = True  # whether results, SBOMs and provenance are pushed beside the images
     sign: bool = False  # by cosign
 

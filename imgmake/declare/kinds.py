@@ -201,7 +201,7 @@ def publish(  # noqa: PLR0913 (all that is said of a publication)
     to: str | Iterable[str],
     tags: str | Semver | Iterable[str | Semver],
     checks: Iterable[str | CheckRule] | None = None,
-    requires: str | Iterable[str] = (),
+    requires: str | CheckRule | Iterable[str | CheckRule] = (),
     evidence: bool = True,
     sign: bool = False,
     after: Part = (),
@@ -232,7 +232,7 @@ def publish(  # noqa: PLR0913 (all that is said of a publication)
         to=_some(tuple(map(late, texts.several(to, "to"))), "to", "a repository"),
         tags=_some(tuple(_tag(tag) for tag in texts.listed(tags)), "tags", "a tag"),
         checks=None if checks is None else _checks(checks, collector),
-        requires=texts.several(requires, "requires"),
+        requires=_required(requires),
         evidence=evidence,
         sign=sign,
         **_without_recipe("publish", name, _common(collector, "publish", parts, after, help)),
@@ -332,6 +332,16 @@ def _checks(given: Any, collector: Collector) -> tuple[str | CheckRule, ...]:
         if isinstance(one, Rule) and not isinstance(one, CheckRule):
             raise PipefileError(f"checks: {one.target!r} is no check but of kind {one.kind}")
     return tuple(one for one in found if isinstance(one, (str, CheckRule)))
+
+
+def _required(given: Any) -> tuple[str | CheckRule, ...]:
+    """Names or rules of checks; a pattern that matches nothing would require nothing."""
+    found: list[str | CheckRule] = []
+    for one in texts.listed(given):
+        found += [one] if isinstance(one, CheckRule) else texts.several([one], "requires")
+        if isinstance(one, str) and any(sign in one for sign in "*?["):
+            raise PipefileError(f"requires: {one!r} is a pattern", hint="name each check that has to have passed")
+    return tuple(found)
 
 
 _Items = TypeVar("_Items", bound=tuple[Any, ...])

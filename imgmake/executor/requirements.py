@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -31,13 +32,27 @@ class Requirements:
         if not rule.requires:
             return ()
         held = _Held(self._run, subject)
-        lines = [held.lack(name, self._max_age(rule, name)) for name in rule.requires]
-        return tuple(line for line in lines if line)
+        return tuple(line for one in rule.requires if (line := self._lacking(held, rule, one)))
 
-    def _max_age(self, rule: PublishRule, name: str) -> float | None:
-        makers, full = self._run.makers, name.removeprefix("//")
-        found = makers.get(full if full != name else join(rule.base, name)) or makers.get(name)
-        return found.max_age if isinstance(found, CheckRule) else None
+    def _lacking(self, held: _Held, rule: PublishRule, one: str | CheckRule) -> str:
+        name, check = self._check(rule, one)
+        line = held.lack(name, check.max_age if check is not None else None)
+        return f"{line}{self._meant(name)}" if line and check is None else line
+
+    def _check(self, rule: PublishRule, one: str | CheckRule) -> tuple[str, CheckRule | None]:
+        """The name in full of a check, under which its results are published, and its rule if it is one of ours."""
+        if isinstance(one, CheckRule):
+            return one.target, one
+        full = one.removeprefix("//")
+        for name in (full if full != one else join(rule.base, one), full):
+            if isinstance(found := self._run.makers.get(name), CheckRule):
+                return name, found
+        return full, None
+
+    def _meant(self, name: str) -> str:
+        ours = [target for target, rule in self._run.makers.items() if isinstance(rule, CheckRule)]
+        close = difflib.get_close_matches(name, ours, n=1, cutoff=0.6)
+        return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 class _Held:

@@ -206,8 +206,8 @@ def _publish_reads(draft: Draft, node: graph.Node, rule: PublishRule) -> None:
     named += [draft.tags[normal(i)] for i in rule.images if isinstance(i, str) and normal(i) in draft.tags]
     if named or len(rule.images) > 1:
         _all_made(draft, rule)
-        for name in rule.requires:  # what a run makes, it also checks; for promotion the registry has to show it
-            draft.edge(node.id, _check(draft, rule, name), "requires=")
+        for one in rule.requires:  # what a run makes, it also checks; for promotion the registry has to show it
+            draft.edge(node.id, _required(draft, rule, one), "requires=")
     for image in named:
         draft.firm += [Edge(node.id, made, "image") for made, _ in platforms(image, draft.native)]
     checks = rule.checks if rule.checks is not None else _checks_of(draft, named)
@@ -217,6 +217,15 @@ def _publish_reads(draft: Draft, node: graph.Node, rule: PublishRule) -> None:
             draft.weak.append(Edge(node.id, found.target, CHECKS))
         else:
             draft.edge(node.id, found, "checks=")
+
+
+def _required(draft: Draft, rule: PublishRule, one: str | CheckRule) -> Rule:
+    found = _check(draft, rule, one) if isinstance(one, str) else one
+    if not isinstance(found, CheckRule):
+        raise GraphError(
+            f"{rule.target!r} requires {found.target!r}, which is no check but of kind {found.kind}", place=rule.place
+        )
+    return found
 
 
 def _check(draft: Draft, rule: PublishRule, name: str) -> Rule:

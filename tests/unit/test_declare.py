@@ -300,6 +300,8 @@ WRONG = [
     ("publish('x', image='a', to=[], tags='b')", "to is empty\n  give a repository"),
     ("publish('x', image='a', to='a:1', tags='b')", "to='a:1' holds a tag\n  the tags go into tags="),
     ("publish('x', image='a', to='a', tags=[])", "tags is empty"),
+    ("publish('x', image='a', to='a', tags='b', requires='smoke/*')", "requires: 'smoke/*' is a pattern\n  name each"),
+    ("publish('x', image='a', to='a', tags='b', requires=[phony('p')])", "requires must be a string, not the phony"),
     ("publish('x', image='a', to='a', tags='b/c:1')", "tags: 'b/c:1' is no tag\n  the repository goes into to="),
     ("publish('x', image='a', to='a', tags='b', checks=[image('i')])", "checks: 'i' is no check but of kind image"),
     ("publish('x', sh('push'), image='a', to='a', tags='b')", "publish 'x' takes no command"),

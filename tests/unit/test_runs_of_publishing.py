@@ -589,6 +589,9 @@ def test_what_a_run_makes_needs_the_checks_that_it_requires(repo: Repo) -> None:
     with pytest.raises(GraphError, match="needs the check 'lnt', which is no target") as told:
         repo.run("push")
     assert told.value.hint == "did you mean 'lint'?"
+    repo.pipefile(LATEST.replace("tags=[", 'requires="app", tags=['))
+    with pytest.raises(GraphError, match="requires 'app', which is no check but of kind image"):
+        repo.run("push")
 
 
 def test_an_index_of_references_is_refused(repo: Repo) -> None:

@@ -317,6 +317,28 @@ def test_an_index_is_as_good_as_the_worst_of_its_manifests(tmp_path: Path) -> No
     assert lines(tmp_path, '["scan"]', BOTH, registry) == ("scan: its only result is from the future",)
 
 
+def test_a_check_of_an_included_pipefile_is_required_by_its_name_there(tmp_path: Path) -> None:
+    """Results bear the name in full, so that one from an included Pipefile was never found."""
+    promote = PROMOTE.replace("tags=", "requires={}, tags=")
+    repo = Repo(tmp_path).pipefile('include("api/Pipefile.py")\n')
+    repo.registry, repo.clock.time = holding(ONE, result("api/smoke", 2 * HOUR)), NOW
+    for required in ('["smoke"]', "smoke", '"//api/smoke"'):
+        smoke = 'smoke = check("smoke", sh("true"), max_age="1h")\n'
+        repo.put("api/Pipefile.py", f"from imgmake import *\n{smoke}{promote.format(required)})")
+        with repo.session(read_only=True) as (session, _):
+            rule = session.run.node("api/promote").rule
+            assert isinstance(rule, PublishRule)
+            told = Requirements(session.run).missing(rule, ONE)
+        assert told == ("api/smoke: the last result is 2 h old (max 1 h)",), required
+
+
+def test_a_slip_in_the_name_of_a_check_is_told_as_such(tmp_path: Path) -> None:
+    """Nobody knows what another repository calls its checks, so it is no error by itself."""
+    checks = 'check("image-tests", sh("true"), max_age="1d")'
+    told = lines(tmp_path, '["image-test"]', ONE, holding(ONE), checks)
+    assert told == ("image-test: no result (did you mean 'image-tests'?)",)
+
+
 def test_of_many_results_only_the_newest_is_fetched(tmp_path: Path) -> None:
     registry = holding(ONE, *(result("scan", age * DAY) for age in range(20)))
     assert lines(tmp_path, '["scan"]', ONE, registry) == ()
