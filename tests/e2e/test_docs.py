@@ -27,6 +27,8 @@ import pytest
 
 import imgmake
 from tests import forked
+from tests.conftest import Docker
+from tests.e2e.bases import BUSYBOX, provide
 from tests.e2e.kit import ROOT, SHOP, Repo, repository
 from tests.registries import real_registry
 
@@ -121,12 +123,14 @@ def test_console_blocks_of_the_shop_print_what_they_say(
 
 @pytest.mark.parametrize("name", [name for name in CONSOLES if page(name).folder == "engine"])
 def test_console_blocks_with_an_engine_and_a_registry_print_what_they_say(
-    name: str, tmp_path: Path, tools: dict[str, str], base_image: str
+    name: str, tmp_path: Path, tools: dict[str, str], base_image: str, docker: Docker
 ) -> None:
+    provide(docker, [BUSYBOX])
     repo = small(tmp_path / "shop")
     repo.env = {**repo.env, **tools}
     # What another page built of the same files would be up to date here, and bear a commit of its own repository.
-    repo.write("Dockerfile", f"FROM {base_image}\nCOPY notes/ /notes/\nLABEL page={name}\n")
+    serving = 'EXPOSE 8080\nCMD ["busybox", "httpd", "-f", "-p", "8080", "-h", "/config"]\n'
+    repo.write("Dockerfile", f"FROM {base_image}\nCOPY notes/ /notes/\n{serving}LABEL page={name}\n")
     repo.write("structure-tests.yaml", "schemaVersion: 2.0.0\nfileExistenceTests: [{name: notes, path: /notes}]\n")
     repo.write(".hadolint.yaml", "ignored: []\n")
     with real_registry(tmp_path / "registry") as registry:
