@@ -240,10 +240,10 @@ def _vulnerable(found: Verdict, name: str) -> CommandFailed:
     from imgmake.commands.scanners import verdict
 
     numbers = ", ".join(f"{number} {level.lower()}" for level, number in verdict.counts_of(found.counted).items())
-    word = "vulnerability" if len(found.counted) == 1 else "vulnerabilities"
+    what = "vulnerability that counts" if len(found.counted) == 1 else "vulnerabilities that count"
     fixable = sum(1 for v in found.counted if v.fixable)
     return CommandFailed(
-        f"scan: {name} has {numbers} {word} that count",
+        f"scan: {name} has {numbers} {what}",
         hint=f"{fixable} of {len(found.counted)} {'has' if fixable == 1 else 'have'} a fix: a newer base or package; "
         f"what does not apply goes into ignore=, with a reason and a date",
     )

@@ -216,7 +216,7 @@ def test_a_threshold_counts_what_is_above_too() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("HIHG", "'HIHG' is none"),
+        ("HIHG", r"'HIHG' is none\n  did you mean 'HIGH'\?"),
         ("LOW,CRITICAL", "leaves out MEDIUM, HIGH"),
         ("UNKNOWN", "names no level"),
         (" , ", "names no level"),
@@ -477,7 +477,7 @@ def test_ignored_with_a_reason_expired_and_unmatched(bench: Bench) -> None:
 
 
 def test_only_what_has_a_fix(bench: Bench) -> None:
-    with pytest.raises(CommandFailed, match="has 1 critical vulnerability that count"):
+    with pytest.raises(CommandFailed, match="has 1 critical vulnerability that counts"):
         bench.install("grype", BAD["grype"]).run(only_fixed=True)
     assert "(1 without a fix, 1 counted)" in bench.output.data.decode()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, time
@@ -99,7 +100,8 @@ def threshold(text: str) -> frozenset[str]:
     named = {part.strip().upper() for part in text.split(",") if part.strip()}
     wrong = sorted(named - {*SEVERITIES})
     if wrong:
-        hint = f"severities are {', '.join(SEVERITIES)}"
+        close = difflib.get_close_matches(wrong[0], SEVERITIES, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"severities are {', '.join(SEVERITIES)}"
         raise PipefileError(f"scan: severity={text!r}: {wrong[0]!r} is none", hint=hint)
     levels = [level for level in LEVELS if level in named]
     if not levels:
