@@ -10,6 +10,7 @@ IN_TOTO = "application/vnd.in-toto+json"  # media type of a statement (in-toto a
 PREDICATE = "in-toto.io/predicate-type"  # annotation, as BuildKit writes it
 CHECK = "io.imgmake.check"  # annotation: the target of the check
 RESULT = "io.imgmake.result"  # annotation: PASSED
+CONFIGURATION = "io.imgmake.configuration"  # annotation: a digest of all that counted of the check but the images
 CREATED = "org.opencontainers.image.created"  # annotation: when the check ended (OCI image spec, annotations.md)
 
 SBOMS = {

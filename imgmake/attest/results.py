@@ -67,6 +67,7 @@ def write_result(evidence: Evidence, subject: Sequence[Resource], examined: Iter
     annotations = {
         attest.CHECK: evidence.target,
         attest.RESULT: Grade.PASSED.value,
+        attest.CONFIGURATION: evidence.configuration,
         attest.CREATED: rfc_3339(evidence.time),
     }
     return write(subject, TEST if scan is None else VULNS, predicate, annotations)

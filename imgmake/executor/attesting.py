@@ -7,7 +7,7 @@ a result says which of them were examined.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -185,27 +185,33 @@ class Attesting:
     # --- what is new beside tags that stay -----------------------------------------------------------------
 
     def news(self, publication: Publication) -> tuple[Reason, ...]:
-        """Results that are newer than those that the registry holds, of checks whose passes grow old.
+        """Results that the registry does not hold, though every tag stays: of a check that is new, or passed anew.
 
-        One request, and only for a rule with such a check: nothing else can be news while every tag stays. Only
-        the first registry is asked, as all of them are sent the same.
+        One request, and only for a rule with results of its own. Only the first registry is asked, as all of them
+        are sent the same.
         """
         rule = _rule_of(publication)
-        if not rule.evidence:
-            return ()
-        aging = [one for one in self._evidence(rule) if self._grows_old(one.target)]
-        if not aging:
-            return ()
+        found = list(self._evidence(rule)) if rule.evidence else []
         held = next((change for change in publication.changes if change.before), None)
-        if held is None:
+        if not found or held is None:
             return ()
+        known = self._run.world.registry().referrers(repository_of(held.reference), held.before)
+        reasons = (self._new(one, [each.annotations for each in known]) for one in found)
+        return tuple(Reason(text, "changed") for text in reasons if text)
+
+    def _new(self, one: Evidence, known: Sequence[Mapping[str, str]]) -> str:
+        """What is new about a result; nothing where another machine's says as much."""
         from imgmake import attest
         from imgmake.metadata import rfc_3339
 
-        known = self._run.world.registry().referrers(repository_of(held.reference), held.before)
-        told = {(each.annotations.get(attest.CHECK), each.annotations.get(attest.CREATED)) for each in known}
-        new = [one for one in aging if (one.target, rfc_3339(one.time)) not in told]
-        return tuple(Reason(f"newer result of {one.target}", "changed") for one in new)
+        told = [each for each in known if each.get(attest.CHECK) == one.target]
+        if not told:
+            return f"result of {one.target} is not there"
+        last = max(each.get(attest.CREATED, "") for each in told)
+        newest = {each.get(attest.CONFIGURATION) for each in told if each.get(attest.CREATED, "") == last} - {None}
+        other = bool(newest) and one.configuration not in newest
+        newer = last < rfc_3339(one.time) and (other or self._grows_old(one.target))
+        return f"newer result of {one.target}" if newer else ""
 
     def _grows_old(self, target: str) -> bool:
         rule = self._run.node(target).rule

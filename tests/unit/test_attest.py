@@ -75,6 +75,7 @@ def test_a_reader_can_choose_by_annotations_alone() -> None:
         "in-toto.io/predicate-type": "https://in-toto.io/attestation/test-result/v0.1",
         "io.imgmake.check": "image-tests",
         "io.imgmake.result": "PASSED",
+        "io.imgmake.configuration": "2" * 64,
         "org.opencontainers.image.created": "2023-11-14T22:13:20Z",
     }
 

@@ -195,8 +195,34 @@ def test_a_scan_that_ran_by_itself_is_pushed_by_the_next_publish(shop: Repo) -> 
     assert (ran.ran, ran.reasons("publish")) == (["publish"], ["newer result of scan"])
 
 
-def test_a_rule_without_an_aging_check_asks_nothing_more(shop: Repo) -> None:
-    shop.pipefile(PUBLISH.replace(', max_age="1d"', ', "tests.yaml"')).run("publish")
+def test_a_check_that_is_new_or_changed_is_told_though_no_tag_changes(shop: Repo) -> None:
+    """`requires=` of it could never be met: the image was published, so its result was not."""
+    shop.pipefile(PUBLISH).run("publish")
+    shop.pipefile(PUBLISH + 'check("image-tests", sh("true", IMAGE=app), "tests.yaml")\n')
+    ran = shop.run("publish")
+    assert (ran.ran, ran.reasons("publish")) == (["image-tests", "publish"], ["result of image-tests is not there"])
+    assert shop.run("publish").ran == []
+    shop.put("tests.yaml", "cases: [one]\n").run("image-tests", "smoke")
+    ran = shop.run("publish")
+    assert ran.reasons("publish") == ["newer result of smoke", "newer result of image-tests"]
+    assert shop.run("publish").ran == []
+
+
+def test_a_result_that_says_no_more_than_another_machines_is_no_news(shop: Repo) -> None:
+    """What this machine found earlier than the registry's was pushed as newer, and each machine pushed its own."""
+    shop.run("scan")
+    shop.clock.tick(3600)
+    other = Repo(shop.path, shop.engine, shop.registry, shop.git, shop.clock, shop.environ)
+    (shop.path / ".imgmake").rename(shop.path / "kept")
+    other.run("publish")
+    (shop.path / ".imgmake").rename(shop.path / "others")
+    (shop.path / "kept").rename(shop.path / ".imgmake")
+    assert shop.run("publish").ran == ["smoke"]
+
+
+def test_a_rule_without_a_check_asks_nothing_more(shop: Repo) -> None:
+    text = "".join(line for line in PUBLISH.splitlines(True) if not line.startswith("check"))
+    shop.pipefile(text.replace('"lint", ', "")).run("publish")
     shop.registry.log.clear()
     assert shop.run("publish").ran == []
     assert "referrers" not in {event[0] for event in shop.registry.log}
