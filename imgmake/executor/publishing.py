@@ -152,7 +152,7 @@ class Publishing:
         if not missing or found.source is None:
             return found
         why = f"requires what {_at(found.source)} does not show: {'; '.join(missing)}"
-        return _refused(found, why, "publish it by a run whose checks pass, and promote it then")
+        return _refused(found, why, "results go along when the rule that publishes it needs these checks")
 
     def _missing(self, rule: PublishRule, subject: Remote) -> Sequence[str]:
         return self._requirements.missing(rule, subject) if rule.requires else ()

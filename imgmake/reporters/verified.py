@@ -38,7 +38,7 @@ _PAINTED = frozenset({*(grade.lower() for grade in Grade), "missing", "wrong"})
 def _sections(told: Verification, paint: Paint) -> Iterator[tuple[str, Sequence[str]]]:
     if told.origin is not None:
         yield from _origin(told.origin, told.now)
-    if told.seals:
+    if told.seals and len(told.seals) == len(told.platforms):
         yield "stamp", ["it matches the content"]
     for grade in Grade:
         yield grade.lower(), [_result(each, told) for each in told.results if each.grade is grade]

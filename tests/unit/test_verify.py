@@ -216,6 +216,14 @@ def test_an_image_that_was_changed_since_is_not_what_was_built() -> None:
     assert "its stamp does not match its content" in told.problems[0]
 
 
+def test_a_stamp_on_one_platform_vouches_for_no_other() -> None:
+    """`it matches the content` was said of an index of which one image bears none."""
+    bare = replace(BOTH.images[1], config={})
+    told = verify(replace(BOTH, images=(BOTH.images[0], bare)))
+    assert "it bears no stamp of its own" in told.lacks
+    assert "it matches the content" not in verified.text([told])
+
+
 def test_an_artifact_that_cannot_be_fetched_is_a_problem_and_no_crash() -> None:
     class Lying(FakeRegistry):
         def artifact(self, repository: str, referrer: Referrer, **_: object) -> Artifact:
