@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -75,6 +76,33 @@ def test_a_scan_from_the_command_line(repo: Repo) -> None:
     install(repo, match("CVE-1", "High", "bash"))
     assert any("1 high vulnerability" in e for e in repo.told("-B", "scan", code=2).errors)
     assert json.loads((repo.path / "dist/scan.json").read_text())["matches"][0]["vulnerability"]["severity"] == "High"
+
+
+SCANNER = r"""
+for word; do case $word in json=*) json=${word#json=};; --config) config=1;; esac; done
+test -s image.tar && test -n "$config" && id -u > /cache/user && cat > "$json" <<END
+REPORT
+END
+"""
+
+
+def test_a_scanner_in_a_container_sees_the_image_keeps_its_database_and_may_hang(repo: Repo, docker: Docker) -> None:
+    report = json.dumps(grype(match("CVE-1", "Low", "bash"), built=datetime.now(UTC)))
+    for tag, script in ("1", SCANNER.replace("REPORT", report)), ("2", "echo fetching; sleep 600"):
+        file = f"FROM debian:bookworm-slim\nENTRYPOINT {json.dumps(['sh', '-c', script, 'grype'])}\n"
+        docker("build", "-q", "-t", f"scanning-grype:{tag}", "-", stdin=file.encode())
+    repo.replace("Pipefile.py", 'report="dist/scan.json"', 'scanner="scanning-grype:1", report="dist/scan.json"')
+    assert "scan" in repo.told("scan").done
+    assert json.loads((repo.path / "dist/scan.json").read_text()) == json.loads(report)
+    kept = docker(
+        "run", "--rm", "-v", f"imgmake-grype-{os.getuid()}:/cache", "debian:bookworm-slim", "cat", "/cache/user"
+    )
+    assert kept == f"{os.getuid()}\n"
+
+    repo.replace("Pipefile.py", "grype:1", 'grype:2", timeout="2s')
+    (error,) = repo.told("scan", code=2).errors
+    assert "unknown: grype had not ended after 2 s, and was stopped; last good result" in error
+    assert docker("ps", "-aq", "--filter", "ancestor=scanning-grype:2") == ""
 
 
 def test_the_page_is_linked() -> None:
