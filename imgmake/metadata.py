@@ -18,6 +18,7 @@ NAMES: Final = LATE  # that differ from build to build; ARCH and PLATFORM are kn
 CLOCK: Final = frozenset({"BUILD_ID", "BUILD_DATE", "BUILD_TIME_EPOCH", "BUILD_TIME_RFC_3339", "BUILD_TIME_UTC"})
 
 _BUILD_ID = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})-([0-9]{2})([0-9]{2})([0-9]{2})-[0-9A-Za-z]+(?:-dirty)?")
+_WITHIN = re.compile(r"(?<![0-9A-Za-z])[0-9]{8}-[0-9]{6}-(?:[0-9a-f]{4,64}|unknown)(?![0-9A-Za-z])")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")  # OCI distribution spec, "Pulling manifests": <reference>
 _TRIES = 86_400  # a day of seconds
 
@@ -45,6 +46,15 @@ def timestamp_of(build_id: str) -> float | None:
         return datetime(year, month, day, hour, minute, second, tzinfo=UTC).timestamp()
     except ValueError:
         return None
+
+
+def bears_build_id(tag: str) -> bool:
+    """Whether a tag spells a computed BUILD_ID, alone or with more around it.
+
+    >>> bears_build_id("20190702-223619-ade3d65-debug"), bears_build_id("20190702"), bears_build_id("stable")
+    (True, False, False)
+    """
+    return any(timestamp_of(found[0]) is not None for found in _WITHIN.finditer(tag))
 
 
 def is_dirty(build_id: str) -> bool:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from imgmake import stamp, versions
-from imgmake.metadata import rfc_3339
+from imgmake.metadata import bears_build_id, rfc_3339
 from imgmake.ports import Image
 
 _REVISIONS = ("org.opencontainers.image.revision", "org.label-schema.vcs-ref")
@@ -110,10 +110,13 @@ Ancestry = Callable[[str, str], bool | None]
 def plain(tag: str, *, build_id: bool) -> Wanted:
     """A tag written as such: one with a BUILD_ID and one that spells a version never move, every other may.
 
+    build_id: whether the rule says that it holds one; one that imgmake computed is known by its look, too, as when
+              a promotion is given it as the value of a variable.
+
     >>> plain("1.2.3-debug", build_id=False).fixed, plain("stable", build_id=False).fixed
     ('a version', '')
     """
-    if build_id:
+    if build_id or bears_build_id(tag):
         return Wanted(tag, fixed="a tag with a BUILD_ID")
     return Wanted(tag, fixed="a version" if versions.tagged(tag.removeprefix("v")) else "")
 

@@ -39,6 +39,8 @@ def judged(tag: Wanted, held: Holder | None, ours: Ours, ancestor=linear, **more
     ("tag", "build_id", "fixed"),
     [
         ("20190702-223619-ade3d65", True, "a tag with a BUILD_ID"),
+        ("20190702-223619-ade3d65", False, "a tag with a BUILD_ID"),  # `promote TAG=…`
+        ("prod-20190702-223619-unknown-dirty", False, "a tag with a BUILD_ID"),
         ("1.2.3", True, "a tag with a BUILD_ID"),
         ("1.2.3", False, "a version"),
         ("v1.2.3", False, "a version"),
@@ -49,6 +51,8 @@ def judged(tag: Wanted, held: Holder | None, ours: Ours, ancestor=linear, **more
         ("v1", False, ""),
         ("latest", False, ""),
         ("20190702", False, ""),
+        ("20190702-223619", False, ""),
+        ("20191302-223619-ade3d65", False, ""),  # no date
     ],
 )
 def test_which_tags_never_move(tag: str, build_id: bool, fixed: str) -> None:
