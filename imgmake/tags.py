@@ -181,21 +181,22 @@ def _fixed(wanted: Wanted, reference: str, held: Holder) -> TagChange:
 
 
 def _moved(wanted: Wanted, reference: str, held: Holder, ours: Ours, ancestor: Ancestry, rollback: bool) -> TagChange:
-    """A tag that may move: a version's to the highest one, any other never to an older commit."""
+    """A tag that may move: never to an older commit, and a version's only to the highest one."""
     if held.same is None:
         why = "unless the build makes this image again"
         return TagChange(reference, TagAction.MOVE, held.digest, ours.digest, why)
-    back, note = _direction(ours.origin, held.origin, ancestor)
-    ordered = not wanted.covers or bool(wanted.equal)  # else the version decides, whatever the commits are
-    if not (back and ordered):
-        why = _highest(wanted) or note
+    way = _way(ours.origin, held.origin, ancestor)
+    # Between versions the times of builds say nothing: a higher one may have been built before.
+    back = way.back and (way.known or not wanted.covers or bool(wanted.equal))
+    if not back:
+        why = _highest(wanted) or way.note
         return TagChange(reference, TagAction.MOVE, held.digest, ours.digest, why)
     if rollback:
-        return TagChange(reference, TagAction.MOVE, held.digest, ours.digest, f"{note}: moved back, as allowed")
-    if wanted.covers:
+        return TagChange(reference, TagAction.MOVE, held.digest, ours.digest, f"{way.note}: moved back, as allowed")
+    if wanted.equal:
         why = f"{', '.join(wanted.equal)} is as high, and newer"
         return TagChange(reference, TagAction.LEAVE, held.digest, held.digest, why)
-    why = f"{note}: it never moves back"
+    why = f"{way.note}: it never moves back"
     hint = "--allow-rollback moves it all the same"
     return TagChange(reference, TagAction.REFUSE, held.digest, held.digest, why, hint=hint)
 
@@ -204,19 +205,25 @@ def _highest(wanted: Wanted) -> str:
     return f"{wanted.own} is the highest {wanted.covers}" if wanted.covers else ""
 
 
-def _direction(ours: Origin, theirs: Origin, ancestor: Ancestry) -> tuple[bool, str]:
-    """Whether a move would go back, and what to say of it; by commits, else by the times of the builds."""
+class _Way(NamedTuple):
+    """Whether a move would go back; `known`: by the commits, else by the times of the builds."""
+
+    back: bool
+    note: str
+    known: bool = False
+
+
+def _way(ours: Origin, theirs: Origin, ancestor: Ancestry) -> _Way:
     if ours.revision and ours.revision == theirs.revision:
-        return False, f"another build of commit {_abbreviated(ours)}"
+        return _Way(False, f"another build of commit {_abbreviated(ours)}", True)
     older = ancestor(ours.revision, theirs.revision) if ours.revision and theirs.revision else None
     if older is not None:
-        if older:
-            return True, f"holds commit {_abbreviated(theirs)}, which comes after {_abbreviated(ours)}"
-        return False, f"holds commit {_abbreviated(theirs)}"
+        after = f", which comes after {_abbreviated(ours)}" if older else ""
+        return _Way(older, f"holds commit {_abbreviated(theirs)}{after}", True)
     apart = f"commit {_abbreviated(theirs)} is not known here" if theirs.revision else "its commit is not known"
     if ours.time and theirs.time and ours.time < theirs.time:
-        return True, f"holds a later build, of {rfc_3339(theirs.time)} ({apart})"
-    return False, f"holds an earlier build ({apart})" if ours.time and theirs.time else f"holds another image ({apart})"
+        return _Way(True, f"holds a later build, of {rfc_3339(theirs.time)} ({apart})")
+    return _Way(False, f"holds {'an earlier build' if ours.time and theirs.time else 'another image'} ({apart})")
 
 
 def _abbreviated(origin: Origin) -> str:

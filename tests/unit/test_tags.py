@@ -128,11 +128,17 @@ def test_a_tag_that_holds_the_image_is_left_whatever_the_commits_are() -> None:
     assert judged(LATEST, Holder("sha256:theirs", True, NEW), Ours("", OLD)).action is TagAction.LEAVE
 
 
-def test_among_versions_the_version_decides_and_not_the_commit() -> None:
-    """A backport of 1.3.1 is committed after 2.0.0, and a fix of 2.0.1 may come from an older branch."""
+def test_among_versions_the_version_decides_unless_the_commit_is_known_to_be_older() -> None:
+    """A backport of 1.3.1 is committed after 2.0.0, and a fix of 2.0.1 may come from another branch."""
     minor = of_version("1.3.1", "", True, ["1.3.0", "1.3", "2.0.0"])[1]
-    found = judged(minor, Holder("sha256:theirs", False, NEW), Ours("sha256:mine", OLD))
-    assert (found.action, found.why) == (TagAction.MOVE, "1.3.1 is the highest 1.3")
+    for history in (unknown, lambda first, second: False):  # other branches; times of builds decide nothing
+        found = judged(minor, Holder("sha256:theirs", False, NEW), Ours("sha256:mine", OLD), history)
+        assert (found.action, found.why) == (TagAction.MOVE, "1.3.1 is the highest 1.3")
+    back = judged(minor, Holder("sha256:theirs", False, NEW), Ours("sha256:mine", OLD))
+    assert (back.action, back.after) == (TagAction.REFUSE, "sha256:theirs")
+    assert back.why == "holds commit bbbbbbb, which comes after aaaaaaa: it never moves back"
+    allowed = judged(minor, Holder("sha256:theirs", False, NEW), Ours("sha256:mine", OLD), rollback=True)
+    assert (allowed.action, allowed.after) == (TagAction.MOVE, "sha256:mine")
     latest = of_version("1.3.1", "", True, ["1.3.0", "1.3", "2.0.0"])[-1]
     kept = judged(latest, Holder("sha256:theirs", False, OLD), Ours("sha256:mine", NEW))
     assert (kept.action, kept.after, kept.why) == (TagAction.LEAVE, "sha256:theirs", "2.0.0 is higher")
@@ -288,3 +294,30 @@ def test_a_plain_tag_only_moves_forward(order: list[int]) -> None:
             seen.append(commit)
     assert all(one <= two for one, two in pairwise(seen))
     assert seen[-1] == max(order)
+
+
+@given(st.lists(st.tuples(VERSION, st.integers(0, 9)), max_size=12), st.booleans())
+def test_no_tag_ever_goes_back_to_an_older_commit(
+    history: list[tuple[tuple[int, int, int, str, str], int]], rollback: bool
+) -> None:
+    """Versions that are released from commits in any order: all of one is written, or nothing."""
+    shelf: dict[str, tuple[str, int]] = {}
+    for version, commit in history:
+        ours = Ours(f"{spelt(version)} of {commit}", Origin(f"{commit:040}"))
+        wanted = of_version(spelt(version), "", True, tuple(shelf))
+        holders = {
+            one.tag: Holder(held[0], held[0] == ours.digest, Origin(f"{held[1]:040}"))
+            for one in wanted
+            if (held := shelf.get(one.tag))
+        }
+        changes = [judged(one, holders.get(one.tag), ours, rollback=rollback) for one in wanted]
+        if any(one.action is TagAction.REFUSE for one in changes):
+            assert any(one.tag in holders and (one.fixed or shelf[one.tag][1] > commit) for one in wanted), (
+                "only what would break a promise is refused"
+            )
+            continue
+        for one in changes:
+            if one.action in (TagAction.CREATE, TagAction.MOVE):
+                tag = one.reference.rpartition(":")[2]
+                assert rollback or tag not in shelf or shelf[tag][1] <= commit
+                shelf[tag] = (ours.digest, commit)
