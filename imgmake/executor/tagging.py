@@ -23,7 +23,9 @@ class Undone(NamedTuple):
     def __str__(self) -> str:
         words = [f"{_tags(self.back)} set back"] if self.back else []
         words += [f"{_tags(self.removed)} removed"] if self.removed else []
-        words += [f"not removed, as its registry cannot: {reference}" for reference in self.stuck]
+        if self.stuck:
+            whose = "its registry" if len(self.stuck) == 1 else "their registries"
+            words.append(f"not removed, as {whose} cannot: {', '.join(self.stuck)}")
         return ", ".join(words) or "no tag was written"
 
 

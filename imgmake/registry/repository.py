@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 from urllib.parse import quote, urlencode, urljoin
 
 from imgmake.errors import RegistryError, TagMoved
+from imgmake.freshness import short
 from imgmake.ports import Cancel
 from imgmake.registry.faults import Place, is_absence
 from imgmake.registry.manifests import (
@@ -178,9 +179,11 @@ class Repository:
 
     def moved(self, tag: str, held: str | None, expected: str | None) -> TagMoved:
         """The error for a tag that somebody else wrote meanwhile."""
+        before = f"it held {short(expected)}" if expected else "it was not there"
+        now = f"it holds {self._transport.shown(short(held))}" if held else "it is gone"
         return TagMoved(
-            f"{self}:{tag} holds {self._transport.shown(held or 'nothing')} now, and not {expected or 'nothing'}",
-            hint="another publish moved it meanwhile: run again",
+            f"{self}:{tag} was moved by another publish: {before}, and now {now}",
+            hint="run imgmake again: it plans anew, from what the registries hold now",
         )
 
     def delete_tag(self, tag: str) -> bool:

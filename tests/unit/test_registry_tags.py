@@ -100,9 +100,10 @@ def test_a_tag_that_another_moved_is_left_to_him(
     old = None if before is None else manifests[before]
     with pytest.raises(TagMoved) as caught:
         client.set_tag(f"{registry.host}/app:1", manifests[0], before=old)
-    now = "nothing" if found is None else manifests[found]
-    assert caught.value.message == f"{registry.host}/app:1 holds {now} now, and not {old or 'nothing'}"
-    assert "run again" in caught.value.hint
+    was = f"it held {old[:19]}" if old else "it was not there"
+    now = "it is gone" if found is None else f"it holds {manifests[found][:19]}"
+    assert caught.value.message == f"{registry.host}/app:1 was moved by another publish: {was}, and now {now}"
+    assert "run imgmake again" in caught.value.hint
     assert registry.writes() == []
 
 
@@ -113,7 +114,8 @@ def test_a_tag_that_another_writes_right_after_us_is_told(
     registry.on_call = lambda method, path: (
         set_to(registry, "1", manifests[2]) if (method, path[-2:]) == ("GET", "/1") else None
     )
-    with pytest.raises(TagMoved, match=manifests[2]):
+    ours, theirs = manifests[0][:19], manifests[2][:19]
+    with pytest.raises(TagMoved, match=f"it held {ours}, and now it holds {theirs}"):
         client.set_tag(f"{registry.host}/app:1", manifests[0], before=None)
 
 

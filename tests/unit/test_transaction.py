@@ -16,6 +16,7 @@ import pytest
 from imgmake.errors import Interrupted, RegistryError, StateError
 from imgmake.executor.foreseen import foreseen
 from imgmake.executor.publication import Publication
+from imgmake.executor.tagging import Undone
 from imgmake.model import State
 from imgmake.ports import Cancel
 from imgmake.state import FileJournal
@@ -228,6 +229,13 @@ def test_a_tag_that_moves_while_tags_are_set_undoes_what_was_set(repo: Repo) -> 
     assert "; 1 tag set back, 1 tag removed" in ran.error_of("push/b")
     assert tags(repo) == {**before, B_LATEST: f"sha256:{'f' * 64}"}
     assert unfinished(repo) == []
+
+
+def test_tags_that_cannot_be_removed_are_named_in_one_breath() -> None:
+    assert str(Undone(stuck=("a.test/x:1",))) == "not removed, as its registry cannot: a.test/x:1"
+    assert str(Undone(1, stuck=("a.test/x:1", "b.test/x:1"))) == (
+        "1 tag set back, not removed, as their registries cannot: a.test/x:1, b.test/x:1"
+    )
 
 
 def test_a_tag_that_cannot_be_removed_is_named(repo: Repo) -> None:
