@@ -283,15 +283,22 @@ class Publishing:
             # By default buildx wraps a single manifest in a new index, which has another digest.
             flag = "" if _INDEX in source.media_type or "list" in source.media_type else " --prefer-index=false"
             return tuple(f"docker buildx imagetools create{flag} -t {ref} {_at(source)}" for ref in written)
-        names = [self._run.values.expand(name) for name in self._first_tags(_rule(publication.node))]
-        if len(names) > 1:
-            return tuple(f"docker buildx imagetools create -t {ref} {' '.join(names)}" for ref in written)
-        return tuple(line for ref in written for line in (f"docker tag {names[0]} {ref}", f"docker push {ref}"))
+        rule = _rule(publication.node)
+        if (reference := self._promotion.reference(rule)) is not None:  # of what another rule is yet to publish
+            names, flag = [self._run.values.expand(reference)], " --prefer-index=false"
+        else:
+            names, flag = list(self._local_tags(rule)), ""
+            if len(names) == 1:
+                return tuple(line for ref in written for line in (f"docker tag {names[0]} {ref}", f"docker push {ref}"))
+        return tuple(f"docker buildx imagetools create{flag} -t {ref} {' '.join(names)}" for ref in written)
 
-    def _first_tags(self, rule: PublishRule) -> Iterator[str]:
+    def _local_tags(self, rule: PublishRule) -> Iterator[str]:
+        """A tag in the engine for each image, those of an image's platforms too."""
         for image in rule.images:
             made = image if isinstance(image, ImageRule) else self._run.rule_of(image)
-            yield made.tags[0] if made is not None else str(image)
+            assert made is not None
+            for _, platform in platforms(made, self._run.native):
+                yield self._run.first_tag(made, platform)
 
 
 def refusals(publications: Iterable[Publication]) -> list[Refused]:

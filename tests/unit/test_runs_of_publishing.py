@@ -161,6 +161,19 @@ def test_a_dry_run_prints_docker_lines_for_what_is_written_alone(repo: Repo) -> 
     assert not {event[0] for event in repo.registry.log} & {"copy", "set_tag"} - {"set_tag"}
 
 
+def test_a_dry_run_flattens_no_index(repo: Repo) -> None:
+    """It showed `docker tag` and `docker push` for several platforms, and for what is promoted once it is published."""
+    repo.pipefile(
+        'app = image("app", tags=f"shop:{BUILD_ID}", platforms=("linux/amd64", "linux/arm64"))\n'
+        f'push = publish("push", image=app, to="{HERE}", tags=BUILD_ID)\n'
+        f'publish("promote", push, image=f"{HERE}:{{BUILD_ID}}", to="prod.test/shop", tags="stable")\n'
+    )
+    told = repo.forecast("promote", overrides={"BUILD_ID": "b1"})
+    index = f"docker buildx imagetools create -t {HERE}:b1 shop:b1 shop:b1-linux-arm64"
+    copy = f"docker buildx imagetools create --prefer-index=false -t prod.test/shop:stable {HERE}:b1"
+    assert (told["push"].lines, told["promote"].lines) == ((index,), (copy,))
+
+
 def test_a_dry_run_prints_what_signs(repo: Repo) -> None:
     repo.pipefile(APP + f'publish("push", image=app, to=["{HERE}", "b.test/shop"], tags=["1", "2"], sign=True)\n')
     lines = repo.forecast("push", overrides={"BUILD_ID": "b1"})["push"].lines
