@@ -127,6 +127,20 @@ def is_tag(text: str) -> bool:
     return _TAG.fullmatch(text) is not None
 
 
+def tag_hint(text: str) -> str:
+    """What to do about a text that is no tag: the legal spelling, or the rule.
+
+    >>> tag_hint("feature/login"), tag_hint("1.2+b7")
+    ("did you mean 'feature-login'?", "a tag cannot hold '+': did you mean '1.2_b7'?")
+    """
+    if "+" in text and is_tag(re.sub(r"\$\{?\w+\}?", "x", text).replace("+", "_")):
+        return f"a tag cannot hold '+': did you mean {text.replace('+', '_')!r}?"
+    legal = re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-.")
+    if "$" not in text and is_tag(legal):
+        return f"did you mean {legal!r}?"
+    return "up to 128 letters, digits, '_', '.' and '-', not starting with '.' or '-'"
+
+
 def match_build_id(template: str, reference: str, name: str = "BUILD_ID") -> str | None:
     """The value that `name` has in `reference`, if that is a tag made from `template`.
 
@@ -245,9 +259,7 @@ def _check_path(text: str, path: str) -> None:
 def _check_tag(text: str, tag: str) -> None:
     if is_tag(tag):
         return
-    hint = "up to 128 letters, digits, '_', '.' and '-', not starting with '.' or '-'"
-    if "+" in tag:
-        hint = f"a tag cannot hold '+': did you mean {text.replace('+', '_')!r}?"
+    hint = f"a tag cannot hold '+': did you mean {text.replace('+', '_')!r}?" if "+" in tag else tag_hint(tag)
     raise InvalidReference(f"invalid image reference {text!r}: {tag!r} is no tag", hint=hint)
 
 

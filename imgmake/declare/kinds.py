@@ -18,7 +18,7 @@ from imgmake.declare.complaints import shown
 from imgmake.declare.parts import Part
 from imgmake.errors import PipefileError
 from imgmake.model import CheckRule, Command, FileRule, ImageRule, PhonyRule, PublishRule, Rule, Semver
-from imgmake.references import is_tag
+from imgmake.references import is_tag, tag_hint
 from imgmake.variables import late
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -321,7 +321,7 @@ def _tag(tag: object) -> str | Semver:
         return tag.model_copy(update={"version": late(tag.version), "suffix": late(tag.suffix)})
     text = late(texts.scalar(tag, "tags"))
     if "$" not in text and not is_tag(text):
-        hint = "the repository goes into to=" if "/" in text or ":" in text else "letters, digits, '_', '.' and '-'"
+        hint = "the repository goes into to=" if "/" in text or ":" in text else tag_hint(text)
         raise PipefileError(f"tags: {text!r} is no tag", hint=hint)
     return text
 

@@ -10,7 +10,7 @@ from imgmake.declare.collector import Collector
 from imgmake.declare.complaints import closest, did_you_mean
 from imgmake.errors import GraphError, ImgmakeError, InvalidReference, PipefileError, UsageError
 from imgmake.model import CheckRule, FileRule, ImageRule, PublishRule, Rule
-from imgmake.references import parse
+from imgmake.references import is_tag, parse, tag_hint
 from imgmake.variables import AT_LOAD, LATE, cycle, expand, names, token
 
 _USED = re.compile(r"\$\{(\w+)\}", re.ASCII)
@@ -143,8 +143,9 @@ def _publish(rule: PublishRule, known: frozenset[str]) -> Iterator[ImgmakeError]
             )
     yield from _references(rule, tuple(i for i in rule.images if isinstance(i, str)), "image", known)
     for tag in rule.tags:
-        if isinstance(tag, str):
-            yield from _references(rule, (f"x:{tag}",), "tags", known)
+        if isinstance(tag, str) and not is_tag(expand(tag, known, lambda _: "x")):
+            wrong = InvalidReference(f"{tag!r} is no tag", hint=tag_hint(tag))
+            yield _misspelt(rule, "tags", tag, known, wrong)
 
 
 def _references(rule: Rule, references: tuple[str, ...], what: str, known: frozenset[str]) -> Iterator[ImgmakeError]:

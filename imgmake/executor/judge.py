@@ -111,7 +111,8 @@ class Judge:
         except ImgmakeError as error:
             if pending:  # what is missing may well come with them
                 return Forecast(Judgement(Verdict(self._will_be_made(pending))))
-            return Forecast(Judgement(Verdict((Reason(error.message, "unknown"),))), error=error)
+            verdict = Verdict((Reason(error.message, "unknown"),))
+            return Forecast(Judgement(verdict), error=placed(error, node.rule.place))
 
     def _ahead(self, node: Node, pending: Sequence[str]) -> Forecast:
         judgement = self.judge(node)
@@ -184,7 +185,7 @@ class Judge:
             try:
                 found[node.id] = self._ahead_of(node, early=False)
             except ImgmakeError as error:
-                found[node.id] = error
+                found[node.id] = placed(error, node.rule.place)
         return found
 
     def _ahead_of(self, node: Node, *, early: bool) -> Publication:

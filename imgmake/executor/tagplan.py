@@ -7,11 +7,11 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from imgmake import tags
-from imgmake.errors import GraphError, ImgmakeError
+from imgmake.errors import GraphError, ImgmakeError, UsageError
 from imgmake.executor.run import BUILD_ID, Run
 from imgmake.model import PublishRule, Semver
 from imgmake.ports import Remote
-from imgmake.references import normalise
+from imgmake.references import is_tag, normalise, tag_hint
 from imgmake.tags import Holder, Ours, TagChange, Wanted
 
 _MARK = "zzimgmakebuildidzz"  # stands for a BUILD_ID that nobody needed yet; no real tag holds it
@@ -62,7 +62,11 @@ class TagPlan:
         if isinstance(tag, Semver):
             held = self._run.world.registry().tags(repository)
             return tags.of_version(expand(tag.version), expand(tag.suffix), tag.latest, held, self._variants())
-        return (tags.plain(expand(tag), build_id=self.is_unique(tag)),)
+        text = expand(tag)
+        if not is_tag(text):  # of values that come late: the name of a branch, an empty VCS_TAG
+            told = f"{tag} is {text!r}, which is no tag" if text else f"{tag} is empty"
+            raise UsageError(f"tags: {told}", hint=tag_hint(text) if text else "is there no such tag or branch here?")
+        return (tags.plain(text, build_id=self.is_unique(tag)),)
 
     def _variants(self) -> tuple[str, ...]:
         """Every suffix of a version that the Pipefile knows without asking anything."""

@@ -303,6 +303,12 @@ WRONG = [
     ("publish('x', image='a', to='a', tags='b', requires='smoke/*')", "requires: 'smoke/*' is a pattern\n  name each"),
     ("publish('x', image='a', to='a', tags='b', requires=[phony('p')])", "requires must be a string, not the phony"),
     ("publish('x', image='a', to='a', tags='b/c:1')", "tags: 'b/c:1' is no tag\n  the repository goes into to="),
+    ("publish('x', image='a', to='a', tags='b c')", "tags: 'b c' is no tag\n  did you mean 'b-c'?"),
+    ("publish('x', image='a', to='a', tags='b' * 129)", "is no tag\n  up to 128 letters"),
+    (
+        "publish('x', image='a', to='a', tags=f'{VCS_REF}+x')",
+        "publish 'x': tags: '${VCS_REF}+x' is no tag\n  a tag cannot hold '+': did you mean '${VCS_REF}_x'?",
+    ),
     ("publish('x', image='a', to='a', tags='b', checks=[image('i')])", "checks: 'i' is no check but of kind image"),
     ("publish('x', sh('push'), image='a', to='a', tags='b')", "publish 'x' takes no command"),
     ("phony('x', sh('a'))(print)", "phony 'x' has a recipe already"),

@@ -308,6 +308,28 @@ def test_a_mistake_in_a_version_is_told_before_anything_is_built(repo: Repo) -> 
     assert repo.builder.requests == []
 
 
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (
+            {"VCS_BRANCH": "feature/x"},
+            "tags: ${VCS_BRANCH} is 'feature/x', which is no tag\n  did you mean 'feature-x'?",
+        ),
+        ({"VCS_BRANCH": ""}, "tags: ${VCS_BRANCH} is empty"),
+    ],
+)
+def test_a_value_that_makes_no_tag_is_named_with_the_place_also_in_a_plan(
+    repo: Repo, overrides: dict[str, str], told: str
+) -> None:
+    repo.pipefile(APP + f'publish("push", image=app, to="{HERE}", tags=VCS_BRANCH)\n')
+    with pytest.raises(UsageError) as caught:
+        repo.run("push", overrides=overrides)
+    assert str(caught.value).startswith(f"Pipefile.py:3: {told}")
+    repo.run("app", overrides=overrides)
+    error = repo.forecast("push", overrides=overrides)["push"].forecast.error
+    assert str(error).startswith(f"Pipefile.py:3: {told}")
+
+
 def test_a_registry_that_refuses_is_told_of_before_anything_is_built(
     repo: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
