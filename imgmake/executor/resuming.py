@@ -158,7 +158,7 @@ def damaged(found: Damaged) -> StateError:
 def _stuck(publication: Unfinished, error: RegistryError) -> RegistryError:
     return RegistryError(
         f"{_name(publication)} can be neither finished nor undone now ({progress(publication)}): {error.message}",
-        hint="run imgmake again when that registry answers",
+        hint=f"run imgmake again when that registry answers; if it never will, remove {publication.path}",
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 from imgmake.ports.running import Cancel
@@ -27,6 +27,7 @@ class Unfinished:
 
     time: float  # seconds since the epoch
     tags: tuple[TagWrite, ...]
+    path: str = field(default="", compare=False)  # where it is written down
 
     @property
     def repositories(self) -> frozenset[str]:

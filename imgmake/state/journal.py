@@ -144,7 +144,7 @@ def _read(path: Path) -> Unfinished | Damaged | None:
         if version != str(VERSION):
             return Damaged(str(path), "another version of imgmake wrote it", _mentions(data))
         found = json.loads(body)
-        return Unfinished(found["time"], tuple(TagWrite(*tag) for tag in found["tags"]))
+        return Unfinished(found["time"], tuple(TagWrite(*tag) for tag in found["tags"]), str(path))
     except (ValueError, TypeError, KeyError):
         return Damaged(str(path), "it is not what imgmake wrote", _mentions(data))
 

@@ -363,8 +363,10 @@ def test_what_a_registry_refuses_for_good_is_undone(repo: Repo) -> None:
 def test_a_registry_that_does_not_answer_leaves_it_for_later(repo: Repo) -> None:
     cut_off(repo)
     log(repo).then = at(f"digest {B_LATEST}", fail("b.test/shop: no answer"))
-    with pytest.raises(RegistryError, match="can be neither finished nor undone now"):
+    with pytest.raises(RegistryError, match="can be neither finished nor undone now") as caught:
         repo.run("push/b", overrides=SECOND)
+    [path] = repo.user_folder.glob("*.json")
+    assert caught.value.hint == f"run imgmake again when that registry answers; if it never will, remove {path}"
     assert len(unfinished(repo)) == 1
     assert repo.run("push", overrides=SECOND).ran == []
     assert len({tags(repo)[name] for name in (A_TWO, A_LATEST, B_LATEST)}) == 1
