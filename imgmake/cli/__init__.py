@@ -215,7 +215,9 @@ def _plan(request: Request, verbs: Verbs, options: Options, streams: Streams) ->
     if request.json:
         streams.say(data.plan(planned.steps, planned.tags, planned.refused))
     else:
-        streams.say(render.plan(planned.steps, paint) + tagtable.table(planned.tags, planned.refused, paint))
+        tabled = {each.target for each in planned.tags}
+        table = tagtable.table(planned.tags, planned.refused, paint)
+        streams.say(render.plan(planned.steps, paint, tabled) + table)
     return max((error.exit_code for error in planned.refused), default=0)
 
 

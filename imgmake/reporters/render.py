@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
-from imgmake.model import Edge, Entry, Explanation, Field, Step, Verdict
+from imgmake.model import Edge, Entry, Explanation, Field, Kind, Step, Verdict
 from imgmake.reporters.style import Paint, because, one_line, plural
 
 WIDEST = 40  # a longer name moves its own line only, not the column of all others
@@ -70,19 +70,30 @@ def _inputs(inputs: Iterable[Field]) -> str:
     return ", ".join(plural(count, kind) for kind, count in Counter(field.kind for field in inputs).items())
 
 
-def plan(steps: Sequence[Step], paint: Paint = NO_PAINT) -> str:
-    """What would run, in order: each target with its reasons, and the equal command lines below it."""
+def plan(steps: Sequence[Step], paint: Paint = NO_PAINT, tabled: Collection[str] = ()) -> str:
+    """What would run, in order: each target with its reasons, and the equal command lines below it.
+
+    tabled: publish rules of which a table says what becomes of each tag.
+    """
     if not steps:
         return "nothing would run: everything is up to date\n"
-    return "".join(_step(step, paint) for step in steps)
+    return "".join(_step(step, paint, step.target in tabled) for step in steps)
 
 
-def _step(step: Step, paint: Paint) -> str:
+def _step(step: Step, paint: Paint, tabled: bool) -> str:
     maybe = "only if a prerequisite comes out different"
     reason = maybe if step.maybe else because(step.target, step.verdict.reasons)
     head = paint.bold(one_line(step.target)) + (paint.dim(f"  ({reason})") if reason else "")
-    lines = [f"  {line}" for text in step.lines for line in text.splitlines()]
+    lines = [
+        f"  {line}" for text in step.lines for line in text.splitlines() if not (tabled and _is_in_table(step, line))
+    ]
     return "\n".join([head, *lines]) + "\n"
+
+
+def _is_in_table(step: Step, line: str) -> bool:
+    """Whether the table of tags says the same: two lines for each tag would bury it."""
+    resumed = any(reason.code == "interrupted" for reason in step.verdict.reasons)
+    return step.kind is Kind.PUBLISH and not resumed and line.startswith("docker ")
 
 
 def _width(names: Iterable[str]) -> int:

@@ -518,6 +518,25 @@ def test_plan() -> None:
     assert render.plan(()) == "nothing would run: everything is up to date\n"
 
 
+def test_a_plan_leaves_to_the_table_of_tags_what_stands_there() -> None:
+    """Two lines for each tag, 72 of three images in two registries, stood before it."""
+    lines = ("docker tag shop:1 r.test/shop:1", "docker push r.test/shop:1", "cosign sign --yes r.test/shop:1")
+    resumed = Verdict((Reason("was cut off", "interrupted"),))
+    steps = (
+        Step("app", Kind.IMAGE, CHANGED, ("docker build .",)),
+        Step("push", Kind.PUBLISH, CHANGED, lines),
+        Step("push", Kind.PUBLISH, resumed, lines[:1]),
+    )
+    assert render.plan(steps, tabled={"push"}) == (
+        "app  (src/App.java changed, and 2 more)\n"
+        "  docker build .\n"
+        "push  (src/App.java changed, and 2 more)\n"
+        "  cosign sign --yes r.test/shop:1\n"
+        "push  (was cut off)\n"
+        "  docker tag shop:1 r.test/shop:1\n"
+    )
+
+
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 HOLDS = "holds another image, and a version never moves"
 LONG = "holds commit 1234567, which comes after 89abcde: moved back, as allowed"
