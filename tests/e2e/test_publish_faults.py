@@ -23,16 +23,19 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from imgmake.errors import ImgmakeError
 from imgmake.executor.publication import Publication
 from imgmake.freshness import short
-from imgmake.ports import Damaged
+from imgmake.ports import Damaged, Engine
+from imgmake.registry import RegistryClient
 from imgmake.state import FileJournal
 from tests.e2e.kit import repository
+from tests.fake_registry import Exporter
+from tests.fakes import RecordingOutput
 from tests.proxy import Fault, Request, Script, proxy
 from tests.publisher import Publisher
 from tests.registries import RealRegistry, real_registry
@@ -42,6 +45,7 @@ OLD, NEW = "old", "new"  # the BUILD_IDs
 IMAGES = {"a": ("one", "two"), "b": ("one",), "c": ("two",)}  # and the registries that each goes to
 TAGS = {"a": '[BUILD_ID, "latest"]', "b": "BUILD_ID", "c": '[BUILD_ID, "latest"]'}
 CUTS = ("before", "body", "after", "answer")
+ENDS = (*CUTS, "status")  # the last: 500 from then on
 
 Tags = Mapping[str, str]  # "one/a:latest" -> digest
 
@@ -198,7 +202,7 @@ def requests(stage: Stage) -> list[Request]:
 def test_a_registry_that_is_gone_from_one_request_on(stage: Stage, requests: list[Request], part: int) -> None:
     """Each request in turn is the last that a registry hears, wholly or in part: no try is heard after it."""
     for last in range(1 + part, len(requests) + 3, 8):
-        cut = CUTS[last // 8 % len(CUTS)]
+        cut = ENDS[last // 8 % len(ENDS)]
         space = stage.space()
         ran = stage.publish(space, gone_from(last, cut))
         tags = stage.tags(space)
@@ -215,8 +219,10 @@ def test_a_registry_that_is_gone_from_one_request_on(stage: Stage, requests: lis
 
 
 def gone_from(number: int, cut: str) -> Callable[[Request], Fault | None]:
+    after = cut if cut == "status" else "before"
+
     def fault(request: Request) -> Fault | None:
-        return None if request.number < number else Fault(cut if request.number == number else "before")
+        return None if request.number < number else Fault(cut if request.number == number else after)
 
     return fault
 
@@ -267,6 +273,8 @@ def test_a_registry_that_lies_about_digests_is_not_believed(stage: Stage, method
     ran = stage.publish(space, lie)
     tags = stage.tags(space)
     assert isinstance(ran, Ran), ran
+    # What a PUT answers does not count: what was written is read. A lie in that is an error.
+    assert bool(ran.failed) == (method != "PUT"), [str(outcome.error) for outcome in ran.outcomes]
     assert is_new(tags) if not ran.failed else is_old(tags) or stage.publisher.journal.unfinished()
     stage.settle(space)
 
@@ -442,6 +450,75 @@ def test_of_two_publications_at_once_one_wins_and_the_other_says_so(stage: Stage
     assert ends[1]["push"][0] == "failed"
     assert "was moved by another publish" in ends[1]["push"][1]
     assert "run imgmake again" in ends[1]["push"][1]
+
+
+# --- somebody else --------------------------------------------------------------------------------------------
+
+SIXTH = 6  # of seven tags: four that never move, then each `latest`, that of push/c last
+
+
+def steal(stage: Stage, space: str) -> str:
+    """Somebody moves the last tag of the publication to an image of his; its digest."""
+    at, engine = f"{stage.hosts['two']}/{space}/c", Exporter()
+    with contextlib.closing(RegistryClient(stage.publisher.environ)) as client:
+        theirs = client.send(cast(Engine, engine), [engine.image("theirs")], [at], output=RecordingOutput())
+        client.set_tag(f"{at}:latest", theirs, before=client.digest(f"{at}:latest"))
+    return theirs
+
+
+def at_sixth_tag(do: Callable[[], object]) -> Callable[[Request], Fault | None]:
+    """Do something when the sixth tag is set, before that is answered."""
+    put: list[Request] = []
+
+    def fault(request: Request) -> Fault | None:
+        put.extend([request] if request.sets_tag else [])
+        return Fault(call=do) if request.sets_tag and len(put) == SIXTH else None
+
+    return fault
+
+
+def assert_undone(stage: Stage, space: str, before: Tags, theirs: str) -> None:
+    """What moved is back, but for theirs; Debian's registry removes no tag, so new ones stay."""
+    tags = stage.tags(space)
+    assert {name: digest for name, digest in tags.items() if f":{NEW}" not in name} == {
+        **before,
+        "two/c:latest": theirs,
+    }
+    assert list(stage.publisher.journal.unfinished()) == []
+
+
+def test_a_tag_that_somebody_moves_while_tags_are_set_undoes_what_was_set(stage: Stage) -> None:
+    space, theirs = stage.space(), list[str]()
+    before = stage.tags(space)
+    ran = stage.publish(space, at_sixth_tag(lambda: theirs.append(steal(stage, space))))
+    assert isinstance(ran, Ran), ran
+    assert ran.failed == ["push/c"]
+    at = f"{stage.hosts['two']}/{space}"
+    assert f"{at}/c:latest was moved by another publish: it held {short(before['two/c:latest'])}" in ran.error_of(
+        "push/c"
+    )
+    assert "; 2 tags set back, not removed, as their registries cannot: " in ran.error_of("push/c")
+    assert f"{at}/c:{NEW}" in ran.error_of("push/c")
+    assert_undone(stage, space, before, theirs[0])
+    stage.settle(space)
+
+
+def test_a_run_that_was_killed_is_undone_when_somebody_moved_a_tag_since(stage: Stage) -> None:
+    space = stage.space()
+    before = stage.tags(space)
+    children: list[Child] = []
+    stage.script.begin(at_sixth_tag(lambda: os.kill(children[0].pid, signal.SIGKILL)))
+    children.append(start(stage.publisher, space))
+    assert children[0].end() is None
+    stage.script.begin()
+    assert len(stage.publisher.journal.unfinished()) == 1
+    theirs = steal(stage, space)
+    ran = stage.publisher.run("push/b", overrides={"BUILD_ID": NEW, "SPACE": space})
+    [told] = [event[1] for event in ran.reporter.events if event[0] == "warning"]
+    assert told.startswith("undid the publication of push/a, push/b, push/c that was cut off at ")
+    assert "/c:latest was moved by another publish" in told
+    assert_undone(stage, space, before, theirs)
+    stage.settle(space)
 
 
 # --- with an engine -------------------------------------------------------------------------------------------
