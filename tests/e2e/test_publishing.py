@@ -23,6 +23,7 @@ VERSION = var("VERSION", "1.0.0")
 app = image("app", tags=f"publishing-shop:{BUILD_ID}")
 check("smoke", run(app, "grep -q . /app.txt"))
 publish("release", image=app, to=["ONE/shop", "TWO/team/shop"], tags=[BUILD_ID, semver(VERSION)])
+publish("again", image=app, to="TWO/team/shop", tags=var("TAG", "latest"))
 publish("promote", image=f"TWO/team/shop:{var('FROM', '1.0.0')}", to="ONE/prod", tags="stable")
 """
 COPIES = "COPY --from=base /bin/busybox /bin/grep\nCOPY app.txt /\n"
@@ -108,6 +109,28 @@ def test_what_is_refused_in_one_registry_is_published_in_none(shop: Shop, docker
     assert shop.held() == before
     shop.repo.imgmake("release", "VERSION=1.0.1", "--allow-dirty")
     assert any(reference.endswith("-dirty") for reference in shop.held())
+
+
+def test_what_is_claimed_twice_never_moves_or_would_go_back_is_refused_with_nothing_written(shop: Shop) -> None:
+    latest = f"{shop.two.host}/team/shop:latest"
+    claimed = shop.repo.imgmake("release", "again", code=2)
+    assert f"publish rules 'release' and 'again' claim one tag, {latest}" in claimed.err
+    assert shop.held() == {}
+    shop.change("claimed")  # not what another test built under a BUILD_ID of its own
+    shop.repo.imgmake("release", "VERSION=1.0.0")
+    [build_id] = {tag for name in shop.held() if (tag := name.rpartition(":")[2]).startswith("20")}
+    shop.change("unclaimed")
+    shop.repo.imgmake("release", "VERSION=1.1.0")
+    before = shop.held()
+    fixed = shop.repo.imgmake("again", f"TAG={build_id}", "--allow-rollback", code=2)
+    assert f":{build_id} holds another image, and a tag with a BUILD_ID never moves" in fixed.err
+    back = shop.repo.imgmake("--commit", "HEAD~1", "release", "VERSION=1.2.0", code=2)
+    assert f"{shop.one.host}/shop:1 holds commit " in back.err
+    assert "it never moves back" in back.err
+    assert latest in back.err
+    assert shop.held() == before
+    shop.repo.imgmake("--commit", "HEAD~1", "release", "VERSION=1.2.0", "--allow-rollback")
+    assert shop.held()[latest] == before[f"{shop.one.host}/shop:1.0.0"]
 
 
 def test_a_digest_is_promoted_from_one_registry_to_the_other_without_an_engine(shop: Shop) -> None:
