@@ -43,9 +43,11 @@ class LocalShell:
         cancel: Cancel,
         tty: bool = False,
         stdin: BinaryIO | None = None,
+        errors: BinaryIO | None = None,
     ) -> int:
         """Run to the end, stdout and stderr to `output` as they come; return the exit code (128+n on signal n).
 
+        With `errors`, a file, that gets what goes to stderr.
         With `tty`, and when the user's terminal is connected to `output`, the process gets that terminal.
         Processes that it leaves behind in the background are neither waited for nor, without a stop, killed.
         Raises CommandFailed (126 or 127) when it cannot be started, Interrupted when stopped before.
@@ -57,7 +59,7 @@ class LocalShell:
         if tty:
             output.note("no terminal is connected here, so this runs without one")
         with (
-            _started(argv, cwd, env, stdin, self._inherit) as process,
+            _started(argv, cwd, env, stdin, errors, self._inherit) as process,
             _end_of(process) as ended,  # outside of the next: it waits for what that stops
             self._stopping(process, cancel),
         ):
@@ -134,7 +136,12 @@ class LocalShell:
 
 @contextmanager
 def _started(
-    argv: Sequence[str], cwd: Path, env: Mapping[str, str], stdin: BinaryIO | None, inherit: Sequence[int]
+    argv: Sequence[str],
+    cwd: Path,
+    env: Mapping[str, str],
+    stdin: BinaryIO | None,
+    errors: BinaryIO | None,
+    inherit: Sequence[int],
 ) -> Iterator[subprocess.Popen[bytes]]:
     try:
         process = subprocess.Popen(
@@ -143,7 +150,7 @@ def _started(
             env=env,
             stdin=subprocess.DEVNULL if stdin is None else stdin,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,  # one pipe, so that their order stays
+            stderr=errors or subprocess.STDOUT,  # one pipe, so that their order stays
             start_new_session=True,
             pass_fds=inherit,
         )

@@ -258,6 +258,7 @@ class FakeShell:
         cancel: Cancel,
         tty: bool = False,
         stdin: BinaryIO | None = None,
+        errors: BinaryIO | None = None,
     ) -> int:
         command = Ran(tuple(argv), cwd, dict(env), tty, stdin.read() if stdin else None)
         self.ran.append(command)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from imgmake import inference, metadata
 from imgmake.app.commit import at_commit
@@ -21,7 +24,7 @@ from imgmake.executor import Executor, Run, Settings, World
 from imgmake.graph import Memory, Node
 from imgmake.imagerule import join as join_path
 from imgmake.model import Command, Edge, FileRule, ImageRule, Outcome, Pipeline, Rule, Verdict
-from imgmake.ports import Output, Reporter
+from imgmake.ports import Output, Reporter, Shell
 from imgmake.state import lock, open_state
 from imgmake.variables import PLATFORM, Values, names, texts_in
 
@@ -291,18 +294,38 @@ class _Captured:
         pass
 
 
+class _Apart:
+    """A shell whose commands' complaints go to a file, and are no part of what they answer."""
+
+    def __init__(self, shell: Shell, errors: BinaryIO) -> None:
+        self._run = functools.partial(shell.run, errors=errors)
+        self.capture = shell.capture
+
+    def run(self, argv: Sequence[str], **given: Any) -> int:
+        return self._run(argv, **given)
+
+
 def _capture(run: Run, command: Command) -> str:
-    """The output of a variable's command. Raises CommandFailed with what it printed."""
+    """What a variable's command prints; its complaints are told. Raises CommandFailed with all that it said."""
     output = _Captured()
     step = as_action(command)
     node = next(iter(run.graph.nodes.values()))
     view = run.view(node, content=str)
-    try:
-        step.run(run.job(view, output))
-    except CommandFailed as error:
-        printed = output.data.decode("utf-8", "replace").strip()
-        raise CommandFailed(f"{error.message}\n  {printed}", hint=error.hint, place=error.place) from None
+    with tempfile.TemporaryFile() as errors:
+        job = run.job(view, output)
+        try:
+            step.run(replace(job, shell=_Apart(job.shell, errors)))
+        except CommandFailed as error:
+            printed = f"{_said(errors)}\n{output.data.decode('utf-8', 'replace')}".strip()
+            raise CommandFailed(f"{error.message}\n  {printed}", hint=error.hint, place=error.place) from None
+        if complaints := _said(errors):
+            run.world.reporter.note(complaints)
     return output.data.decode("utf-8", "surrogateescape")
+
+
+def _said(errors: BinaryIO) -> str:
+    errors.seek(0)
+    return errors.read().decode("utf-8", "replace").strip()
 
 
 class Silent:

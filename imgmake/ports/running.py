@@ -122,8 +122,12 @@ class Shell(Protocol):
         cancel: Cancel,
         tty: bool = False,
         stdin: BinaryIO | None = None,
+        errors: BinaryIO | None = None,
     ) -> int:
-        """Run to the end, in a process group of its own that a stop kills; return the exit code (128+n on signal n)."""
+        """Run to the end, in a process group of its own that a stop kills; return the exit code (128+n on signal n).
+
+        errors: a file for what goes to stderr; else that is part of the output.
+        """
 
     def capture(
         self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], cancel: Cancel | None = None

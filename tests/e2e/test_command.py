@@ -55,6 +55,17 @@ def test_the_first_run_works_and_the_second_says_one_line(repo: Repo) -> None:
     assert repo.imgmake("dist/notes.txt").out == "imgmake: 'dist/notes.txt' is up to date.\n"
 
 
+def test_what_a_variable_s_command_complains_of_is_told_and_is_no_part_of_its_value(repo: Repo) -> None:
+    (repo.path / "Pipefile.py").write_text(
+        "from imgmake import phony, sh, var\n"
+        'var("WHO", sh("echo me; echo no name >&2"))\nphony("a", sh("echo I am $WHO"))\n'
+    )
+    assert [line for line in repo.imgmake("a").out.splitlines() if "me" in line and not line.startswith("$")] == [
+        "no name",
+        "I am me",
+    ]
+
+
 def test_asking_writes_nothing_at_all(repo: Repo) -> None:
     before = listed(repo)
     assert repo.imgmake("-q", code=1).out == ""

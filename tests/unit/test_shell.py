@@ -100,6 +100,14 @@ def test_stdout_and_stderr_keep_their_order_and_come_as_they_are_written(tmp_pat
     assert heard.text == "a\nb\nc\n"
 
 
+def test_stderr_may_go_to_a_file_of_its_own(tmp_path: Path) -> None:
+    heard, words = Heard(), ["sh", "-c", "echo a; echo b >&2"]
+    with (tmp_path / "errors").open("w+b") as errors:
+        LocalShell().run(words, cwd=tmp_path, env=ENV, output=heard, cancel=Cancel(), errors=errors)
+        errors.seek(0)
+        assert (heard.text, errors.read()) == ("a\n", b"b\n")
+
+
 def test_a_large_output_is_whole() -> None:
     heard = Heard()
     assert sh("head -c 3000000 /dev/zero", heard) == 0
