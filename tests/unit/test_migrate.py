@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -199,8 +200,10 @@ def test_the_copy_holds_what_git_lists(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     for name, text in {".gitignore": "built\n", "built": "x", "kept": "y"}.items():
         (folder / name).write_text(text)
+    (folder / "link").symlink_to("../")
     copy(folder, to, LocalShell(), ENVIRON)
-    assert sorted(path.name for path in to.iterdir()) == [".git", ".gitignore", "kept"]
+    assert sorted(path.name for path in to.iterdir()) == [".git", ".gitignore", "kept", "link"]
+    assert os.readlink(to / "link") == os.readlink(folder / "link") == "../"  # noqa: PTH115  # or git would call the copy changed
 
 
 # --- the whole ------------------------------------------------------------------------------------------------
