@@ -222,7 +222,13 @@ class Checker:
         """make's answer for what it asks a shell while it expands, and we while it runs."""
         for ours, answer in sorted(self.migration.values.settled.items(), key=lambda each: -len(each[0])):
             text = text.replace(ours, answer)
+        for frame in sorted(self.migration.values.questions, key=lambda each: -len(each)):
+            text = re.sub(frame, self._answered, text)
         return re.sub(r"\$\{(HOME|USER|PATH|LOGNAME|TMPDIR)\}", lambda match: self.environ.get(match[1], ""), text)
+
+    def _answered(self, question: re.Match[str]) -> str:
+        """What a shell answers, asked by make and where make asks, to a question with other values than today's."""
+        return self.make.values([f"$(shell {question[0][2:-1].replace('$', '$$')})"])[0]
 
     def _key(self, text: str) -> tuple[str, ...]:
         return key(text, str(self.make.folder))

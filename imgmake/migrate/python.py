@@ -277,7 +277,7 @@ def shell_text(parts: Parts) -> tuple[str, dict[str, str], bool]:
         if not part.name:
             kept = quote == "'" and bool(part.leaves)  # what make put in, between quotes that keep a shell from it
             text += f"'\"{part.text}\"'" if kept else part.text
-            quote = quote if kept else _quote(part.text, quote)
+            quote = quote if kept else open_quote(part.text, quote)
             continue
         follows = parts[at + 1].text[:1] if at + 1 < len(parts) and not parts[at + 1].name else ""
         by_name = _by_name(part, quote, braces=braces)
@@ -287,7 +287,7 @@ def shell_text(parts: Parts) -> tuple[str, dict[str, str], bool]:
             continue
         spliced = True
         text += f"\0{_splice(part, quote)}\0"
-        quote = _quote(part.value, quote)
+        quote = open_quote(part.value, quote)
     text = re.sub(r"''(\"\$(?:\w+|\{\w+\})\")''", r"\1", text)
     if not spliced:
         return text, given, False
@@ -359,21 +359,21 @@ def untabbed(parts: Parts) -> list[Part]:
     found, quote = list[Part](), ""
     for part in parts:
         if part.name or "\\\n\t" not in part.text:
-            quote = _quote(part.value if part.name else part.text, quote)
+            quote = open_quote(part.value if part.name else part.text, quote)
             found.append(part)
             continue
         text, start = "", 0
         for match in re.finditer(r"\\\n(\t+)", part.text):
             stretch = part.text[start : match.start()]
-            quote = _quote(stretch, quote)
+            quote = open_quote(stretch, quote)
             text += stretch + (match[0] if quote else "\\\n" + "    " * len(match[1]))
             start = match.end()
-        quote = _quote(part.text[start:], quote)
+        quote = open_quote(part.text[start:], quote)
         found.append(replace(part, text=text + part.text[start:]))
     return found
 
 
-def _quote(text: str, quote: str) -> str:
+def open_quote(text: str, quote: str) -> str:
     """Which quotes are open after a stretch of shell text."""
     escaped = False
     for char in text:

@@ -16,12 +16,14 @@ from imgmake.migrate.definitions import AUTOMATIC, Known
 from imgmake.migrate.expand import Call, Dollar, Odd, Text, Uncovered, Use, mentioned, pieces
 from imgmake.migrate.model import Assign, Cond, Database
 from imgmake.migrate.python import Part, TooLate, expression, merged, names_in, today
+from imgmake.migrate.questions import question, spelt
 from imgmake.migrate.scratch import Make
 
 AMBIENT = frozenset({"HOME", "USER", "PATH", "LOGNAME", "TMPDIR"})  # a shell has them, whoever starts it
 HERE = ("CURDIR", "PWD")
 # What a text asks of the world, so that make's answer of today is not the answer of tomorrow.
 ASKING = frozenset({"shell", "wildcard", "eval", "file", "origin", "flavor", "error", "info", "warning", "guile"})
+_CODE = re.compile(r"[\"'\\$`]")  # what means something to a shell, in quotes, too
 _DEEPEST = 40  # calls within calls
 
 
@@ -36,6 +38,7 @@ class Texts(Calls):
     hastened: set[str]
     asked: dict[str, str]
     settled: dict[str, str]
+    questions: dict[str, None]
     _loading = 0
     _depth = 0
 
@@ -182,12 +185,15 @@ class Texts(Calls):
         if self._loading:
             return [self.asking(piece.arguments, piece.raw, scope)]
         parts = self.shell_parts(piece.arguments, scope)
-        text = "".join(part.value if part.name else _looked_into(part).text for part in parts)
-        by_name = "".join(f"${{{p.shell}}}" if p.shell else p.value if p.name else p.text for p in parts)
-        self.settled[f"$({text})"] = self.settled[f"$({by_name})"] = self.ask(piece.raw, scope)
+        asked = question([part if part.name else _looked_into(part) for part in parts])
+        answer = self.ask(piece.raw, scope)
+        if _CODE.search(answer):
+            return [self.asking(piece.arguments, piece.raw, scope)]  # a shell would not take it apart, as make has it
+        self.settled[asked.today] = self.settled[asked.named] = answer
+        self.questions[asked.frame] = None
         if all(part.shell for part in parts if part.name) and not any(part.leaves for part in parts):
-            return [Part(f"$({by_name})", dollar=True)]
-        inner = [part if part.name or part.leaves else Part(part.text, dollar=True) for part in parts]
+            return [Part(question(parts).named, dollar=True, leaves=(answer,))]
+        inner = [part if part.name or part.leaves else Part(part.text, dollar=True) for part in spelt(parts)]
         return [Part("$(", dollar=True), *inner, Part(")", dollar=True)]
 
     def asking(self, command: str, raw: str, scope: Scope = NO_SCOPE) -> Part:

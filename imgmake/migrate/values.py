@@ -78,6 +78,7 @@ class Values(Meanings, Texts, Conditions):
         self.inputs: dict[str, None] = {}  # read, and set nowhere
         self.settled_today: dict[str, str] = {}  # variables with make's value of today, each with why
         self.settled: dict[str, str] = {}  # shell text of ours, and the make text that it stands for
+        self.questions: dict[str, None] = {}  # patterns of what a shell of ours asks as it runs, make as it expands
         self.exported: frozenset[str] = frozenset()  # names that every recipe's shell is given
         self.said: set[str] = set()  # patterns of messages that make gives while it expands a recipe
         self.heard: set[str] = set()  # of those that it gives while it reads the Makefile
@@ -285,8 +286,9 @@ class Values(Meanings, Texts, Conditions):
         if len(whole) == 1 and isinstance(whole[0], Call):
             parts = self.shell_parts(whole[0].arguments)
             if not self.today.get(each.name):
-                silent = "" if "2>" in whole[0].arguments else " 2>/dev/null"
-                parts = [*parts, Part(f"{silent} || true")]  # it fails today, which make does not mind
+                parts = _minding_nothing(parts, quiet="2>" not in whole[0].arguments)  # it fails today
+            elif any(part.name and part.shell for part in parts):
+                parts = _minding_nothing(parts)  # with another value it may fail
         elif any(isinstance(piece, Text) and re.search(r'["\\`]', piece.text) for piece in whole):
             self.hasten(each.name) if each.name not in self._busy else self.hastened.add(each.name)
             raise TooLate("text with quotes beside a $(shell …)", ())
@@ -360,6 +362,14 @@ class Values(Meanings, Texts, Conditions):
             else:
                 found.append(part)
         return merged(found)
+
+
+def _minding_nothing(parts: Parts, *, quiet: bool = False) -> list[Part]:
+    """A command whose failure is passed over, as make does; with its complaints, if `quiet`."""
+    silent = " 2>/dev/null" if quiet else ""
+    if re.search(r"[;&\n]", today(parts)):
+        return [Part("( "), *parts, Part(f" ){silent} || true")]
+    return [*parts, Part(f"{silent} || true")]
 
 
 def _shell(name: str) -> str:

@@ -1,0 +1,66 @@
+"""Makefiles whose commands follow what is given on the command line in less plain ways: the Pipefile follows, too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from imgmake.app.migrating import Migrated, migrate_makefile
+from imgmake.app.options import Options
+
+Migrate = Callable[..., Migrated]
+
+
+@pytest.fixture
+def migrate(tmp_path: Path) -> Migrate:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+
+    def migrated(makefile: str) -> Migrated:
+        (tmp_path / "Makefile").write_text(makefile)
+        return migrate_makefile(Options(directory=tmp_path), write=False)
+
+    return migrated
+
+
+# A Makefile, and lines that its Pipefile holds. Every target has to be the same, with variables overridden, too.
+SAME = {
+    "a variable between single quotes in a command that make asks": (
+        "TAG ?= a\nx:\n\techo $(shell printf '%s' '$(TAG)')\n",
+        ['sh("echo $(printf \'%s\' \\"${TAG}\\")")'],
+    ),
+    "a command that make asks, between single quotes": (
+        "TAG ?= a\nx:\n\techo '$(shell echo $(TAG))'\n",
+        ["sh(\"echo ''\\\"$(echo ${TAG})\\\"''\")"],
+    ),
+    "a command that make asks of what may be overridden": (
+        "TO ?= here\nALL = a b\nx:\n\techo $(shell echo $(ALL) | sed -e 's~[^ ]*~$(TO)/&~g')\n",
+        ["$TO"],
+    ),
+    "a command that fails with another value": (
+        "V ?= 1.2\nMINOR ?= $(shell echo $(V) | grep -o '^[0-9]*')\nx:\n\techo $(MINOR)\n",
+        ['MINOR = var("MINOR", sh("echo $V | grep -o \'^[0-9]*\' || true"))'],
+    ),
+    "several commands that may fail": (
+        "V ?= 1.2\nMINOR ?= $(shell cd . && echo $(V) | grep -o '^[0-9]*'; grep -o 1 $(V))\nx:\n\techo $(MINOR)\n",
+        [") || true"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_what_is_given_is_followed(migrate: Migrate, name: str) -> None:
+    makefile, expected = SAME[name]
+    found = migrate(makefile)
+    text = found.migration.pipefile.text
+    assert [line for line in expected if line not in text] == [], text
+    assert [(each.target, each.why) for each in found.compared if each.verdict == "different"] == [], text
+
+
+def test_an_answer_that_is_code_to_a_shell_is_asked_for_as_make_asks(migrate: Migrate, tmp_path: Path) -> None:
+    """A shell's own $(…) would take quotes in an answer for text, and make does not."""
+    (tmp_path / "flags").write_text('-l "a b"\n')
+    found = migrate("x:\n\techo $(shell cat flags) b\n")
+    assert "sh(f\"echo {shell('cat flags')} b\")" in found.migration.pipefile.text
+    assert [each.verdict for each in found.compared] == ["same"]
