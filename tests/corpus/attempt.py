@@ -41,6 +41,8 @@ _EXCUSES = {  # by what the check says: the commands of make's that are left out
     "without a container": r".*\bdocker (?:container )?run\b",
 }
 _HERE = re.compile(r"\$\{?PWD\}?|\$\(pwd\)|`pwd`")
+_HOME = re.compile(r"\$\{HOME\}|\$HOME\b")
+_SHOWN = re.compile(r"(\bdocker\b[^;&|\n]*\bbuild\b[^;&|\n]*?)\s--progress[= ]\w+")  # only how a build is looked at
 _UNMADE = re.compile(r"\.[A-Z_]{4,}|\.\w+(?:\.\w+)?")
 
 
@@ -151,6 +153,7 @@ def _words(commands: Sequence[str], folder: Path | None = None) -> set[str]:
     """The words of commands that matter: no quotes, no flags (which may be spelt in two ways), no numbers."""
     text = "\n".join(line for line in commands if not line.lstrip().startswith("#")).replace("\\\n", " ")
     text = _HERE.sub("PWD", text.replace(str(folder), "PWD") if folder is not None else text)
+    text = _SHOWN.sub(r"\1", _HOME.sub(os.environ.get("HOME", ""), text))
     found = set()
     for word in _WORD.findall(re.sub(r"[\"'`\\]", "", text)):
         for part in re.split(r"[=,:]", word):
@@ -160,13 +163,17 @@ def _words(commands: Sequence[str], folder: Path | None = None) -> set[str]:
 
 
 def _filled(line: str, settled: Mapping[str, str]) -> str:
-    """A line of imgmake's with the values that stand before it, and make's answers for what it asks while it runs."""
-    line = re.sub(r"\$\{?HOME\}?", os.environ.get("HOME", ""), _HERE.sub("PWD", line))
-    for ours, answer in settled.items():
-        line = line.replace(ours, answer)
-    for name, value in re.findall(r"(?<![^\s])(\w+)=('[^']*'|\S*)(?= )", line.partition(" -ec ")[0] + " "):
-        line = re.sub(rf"\$\{{{name}\}}|\${name}\b", lambda _, value=value: value.strip("'"), line)  # type: ignore[misc]
-    return line
+    """What a shell of imgmake's is told, with the values that it is given, and make's answers for what it asks."""
+    given, words = {}, _split(line)
+    while words and (match := re.fullmatch(r"(\w+)=(.*)", words[0], re.DOTALL)):
+        given[match[1]] = match[2]
+        del words[0]
+    text = words[2] if words[1:2] == ["-ec"] else line
+    for name, value in given.items():
+        text = re.sub(rf"\$\{{{name}\}}|\${name}\b", lambda _, value=value: value, text)  # type: ignore[misc]
+    for ours, answer in sorted(settled.items(), key=lambda each: -len(each[0])):
+        text = text.replace(ours, answer)
+    return text
 
 
 def _excused(why: str, theirs: Sequence[str], folder: Path) -> set[str]:

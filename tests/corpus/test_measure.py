@@ -74,3 +74,26 @@ def test_sums_are_of_a_class_and_a_crash_counts_no_target() -> None:
 )
 def test_classes(text: str, level: int) -> None:
     assert difficulty(text) == level
+
+
+@pytest.mark.parametrize(
+    ("makefile", "ours", "verdict"),
+    [
+        ("TAG ?= a\nx:\n\techo $(shell printf '%s' '$(TAG)') end\n", None, "same"),
+        ("x:\n\tls $$HOME/.cache $(HOME)/.local\n", None, "same"),
+        ("x:\n\tdocker build --progress plain --target some .\n", "docker build --target some .", "same"),
+        ("x:\n\trsync --progress some a\n", "rsync --progress a", "silent"),
+        ("x:\n\tdocker build --progress=plain --target some .\n", "docker build --progress=plain .", "silent"),
+    ],
+)
+def test_a_word_is_looked_for_where_a_shell_would_have_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, makefile: str, ours: str | None, verdict: str
+) -> None:
+    source = tmp_path / "repo"
+    source.mkdir()
+    (source / "Makefile").write_text(makefile)
+    (source / "Dockerfile").write_text("FROM scratch\n")
+    if ours is not None:
+        monkeypatch.setattr("tests.corpus.attempt.lines", lambda options: [("x", "phony", ours)])
+    found = attempt(source, "Makefile", tmp_path / "scratch")
+    assert [each["verdict"] for each in found["targets"]] == [verdict]  # type: ignore[attr-defined]
