@@ -20,7 +20,7 @@ from imgmake.migrate.itself import LIST
 from imgmake.migrate.migration import Migration
 from imgmake.migrate.model import Assign, Compared, Cond, Rule
 from imgmake.migrate.scratch import UNANSWERED, Make
-from imgmake.migrate.stopping import BOTH, stopped
+from imgmake.migrate.stops import BOTH, refused, stopped
 
 # Of each line: its target, that one's kind, the text.
 Planned = Callable[[Sequence[str], Mapping[str, str]], Sequence[tuple[str, str, str]]]
@@ -130,7 +130,7 @@ class Checker:
                 self._ours(self.planned((target,), {**given, **overrides})), out, {**given, **overrides}
             )
         except ImgmakeError as error:
-            if code:
+            if code or (complaint := refused(error, out)):
                 return Compared(target, "same", (f"{BOTH}: {complaint}",))
             return Compared(target, "different", (f"imgmake: {error.message}",), tuple(filter(None, out)))
         if code:
@@ -210,7 +210,7 @@ class Checker:
     def _commands(self, target: str, kind: str, line: str) -> list[Command]:
         """The commands of a line of ours; worked out once, since it comes again with all that needs its target."""
         if (target, kind, line) not in self._worked_out:
-            texts, given = commands(line)
+            texts, given = commands(line, kind)
             settled = [self._settled(text) for text in texts]
             self._worked_out[target, kind, line] = [
                 Command(text, self._key(each), tuple(map(self._key, unwrapped(each))), target, kind, given)

@@ -34,8 +34,11 @@ class Command:
     called: str = ""  # the target whose recipe calls imgmake for it
 
 
-def commands(line: str) -> tuple[list[str], dict[str, str]]:
-    """A line of imgmake's dry run as the shell lines that it comes to, values put in for names; and these values."""
+def commands(line: str, kind: str = "") -> tuple[list[str], dict[str, str]]:
+    """A line of imgmake's dry run as the shell lines that it comes to, values put in for names; and these values.
+
+    kind: of its rule; an image's says that it is BuildKit's.
+    """
     try:
         words = shlex.split(line)
     except ValueError:
@@ -45,7 +48,7 @@ def commands(line: str) -> tuple[list[str], dict[str, str]]:
         name, _, value = words.pop(0).partition("=")
         given[name] = value.replace("\n", " ")  # as make joins them
     if len(words) < 3 or words[1] != "-ec":
-        plain = line if not given or "DOCKER_BUILDKIT" not in given else line.partition(" ")[2]
+        plain = line.partition(" ")[2] if kind == "image" and "DOCKER_BUILDKIT" in given else line
         return re.split(r"(?<!\\)\n", plain), {}
     return [each for each in re.split(r"(?<!\\)\n", filled(words[2], given)) if each.strip()], given
 

@@ -6,7 +6,7 @@ Rules of the syntax: https://www.gnu.org/software/make/manual/html_node/Makefile
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from imgmake.migrate.model import Assign, Comment, Cond, Include, Line, Other, Rule, Statement
@@ -83,7 +83,7 @@ def _block(lines: _Lines, *, top: bool, recipe: bool = False) -> tuple[list[Stat
     """Statements up to an ``else`` or ``endif`` that belongs to the caller, and that word with what follows it."""
     found: list[Statement | Line] = []
     while (ahead := lines.peek()) is not None:
-        if ahead.startswith("\t") and (recipe or any(isinstance(each, Rule) for each in found)):
+        if ahead.startswith("\t") and _in_rule(found, recipe):
             number, text = lines.take()
             _add_line(found, Line(number, _untabbed(text)))
             continue
@@ -93,6 +93,18 @@ def _block(lines: _Lines, *, top: bool, recipe: bool = False) -> tuple[list[Stat
             return found, text
         _add(found, number, text, lines, recipe=recipe)
     return found, ""
+
+
+def _in_rule(found: Sequence[Statement | Line], before: bool) -> bool:
+    """Whether a line with a tab is a recipe's here: what is no rule, condition or comment ends the rule before it."""
+    at = next((i for i in range(len(found) - 1, -1, -1) if not isinstance(found[i], Comment)), None)
+    if at is None:
+        return before
+    last = found[at]
+    if isinstance(last, Cond):
+        around = _in_rule(found[:at], before)
+        return _in_rule(last.then, around) or _in_rule(last.otherwise, around)
+    return isinstance(last, Rule | Line)
 
 
 def _untabbed(text: str) -> str:
@@ -139,7 +151,7 @@ def _after_condition(found: list[Statement | Line], line: Line | Cond) -> bool:
 
 
 def _add(found: list[Statement | Line], number: int, text: str, lines: _Lines, *, recipe: bool) -> None:
-    in_rule = recipe or any(isinstance(each, Rule) for each in found)
+    in_rule = _in_rule(found, recipe)
     if not text or text.startswith("#"):
         found.append(Comment(number, text))
     elif match := _COND.match(text):

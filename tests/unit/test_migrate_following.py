@@ -42,6 +42,18 @@ SAME = {
         "V ?= 1.2\nMINOR ?= $(shell echo $(V) | grep -o '^[0-9]*')\nx:\n\techo $(MINOR)\n",
         ['MINOR = var("MINOR", sh("echo $V | grep -o \'^[0-9]*\' || true"))'],
     ),
+    "a variable of a build's shell": (
+        "V ?= $(shell echo 1)\nNAME = app:$(V)\nx:\n\tDOCKER_BUILDKIT=1 docker build  -t $(NAME) .\n",
+        ['sh(f"DOCKER_BUILDKIT=1 docker build  -t {NAME} .")'],
+    ),
+    "a name that no engine takes with another value": (
+        "V ?= 1.2\nTAG ?= $(shell echo $(V) | grep -o '^[0-9]')\nx:\n\tdocker build -t acme/app:$(TAG) .\n",
+        ['image("x", tags=f"acme/app:{TAG}")'],
+    ),
+    "a tab before what is no recipe's": (
+        "x:\n\techo $(F)\nA = 1\nifdef B\n\tF += $(A) $(B)\nendif\n",
+        ['if B:\n    F = f"{F} {A} {B}"'],
+    ),
     "several commands that may fail": (
         "V ?= 1.2\nMINOR ?= $(shell cd . && echo $(V) | grep -o '^[0-9]*'; grep -o 1 $(V))\nx:\n\techo $(MINOR)\n",
         [") || true"],

@@ -12,7 +12,7 @@ from imgmake.app import proving
 from imgmake.app.migrating import Migrated, check_makefile, migrate_makefile
 from imgmake.app.options import Options
 from imgmake.errors import PipefileError, Place
-from imgmake.migrate import dryrun, mending, scratch, stopping, together
+from imgmake.migrate import dryrun, mending, scratch, stops, together
 from imgmake.migrate.migration import Migration, migrate
 from imgmake.migrate.model import Database, Doubt, Made
 from imgmake.migrate.report import report
@@ -220,13 +220,13 @@ def test_a_variable_that_does_not_load_is_what_it_is_today(tmp_path: Path) -> No
 )
 def test_a_guard_that_make_stops_at_is_one_here_as_well(ours: list[str], verdict: str) -> None:
     commands = [dryrun.Command(each, (each,)) for each in ours]
-    found = stopping.stopped("a", "Makefile:3: *** give X.  Stop.", ["echo before"], commands)
+    found = stops.stopped("a", "Makefile:3: *** give X.  Stop.", ["echo before"], commands)
     assert found.verdict == verdict
     assert ("give X" in found.why[0], bool(found.make)) == (True, verdict == "different")
 
 
 def test_what_has_no_rule_is_no_guard() -> None:
-    found = stopping.stopped("a", "make: *** No rule to make target 'x', needed by 'a'.  Stop.", [], [])
+    found = stops.stopped("a", "make: *** No rule to make target 'x', needed by 'a'.  Stop.", [], [])
     assert found.verdict == "same"
 
 

@@ -1,10 +1,11 @@
-"""A target that make does not get through: whether the Pipefile fails at it, too. Pure."""
+"""Targets that make, or imgmake, does not get through: whether the other one stops there as well. Pure."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
+from imgmake.errors import ImgmakeError, InvalidReference
 from imgmake.migrate.dryrun import Command
 from imgmake.migrate.model import Compared
 from imgmake.migrate.needs import LACKING
@@ -12,6 +13,12 @@ from imgmake.migrate.needs import LACKING
 BOTH = "fails in both"
 _GUARD = re.compile(r"[^\s:]+:\d+: \*\*\* (.*?)\.?  Stop\.$", re.DOTALL)
 _NO_RULE = re.compile(r"No rule to make target '([^']+)'")
+
+
+def refused(error: ImgmakeError, out: Sequence[str]) -> str:
+    """A name of an image's that make's commands hold as well, and that no engine takes."""
+    named = re.search(r"'([^']+)'", error.message) if isinstance(error, InvalidReference) else None
+    return f"docker refuses {named[1]}, too" if named and named[1] in "\n".join(out) else ""
 
 
 def stopped(target: str, complaint: str, out: Sequence[str], ours: Sequence[Command]) -> Compared:
