@@ -52,6 +52,8 @@ def attempt(source: Path, makefile: str, scratch: Path) -> dict[str, object]:
     shutil.copytree(source, folder, symlinks=True, ignore=shutil.ignore_patterns(".git", "Pipefile.py", ".imgmake*"))
     for words in (["init", "-q", "-b", "main"], ["add", "-A"], [*_AUTHOR, "commit", "-qm", "measure"]):
         subprocess.run(["git", *_CHEAP, *words], cwd=folder, check=True, capture_output=True)
+    with (folder / ".git/info/exclude").open("a") as exclude:
+        exclude.write("Pipefile.py\n")  # what is added makes no tree dirty
     path = folder / makefile
     options = Options(directory=path.parent, migrate=path.name)
     start = _seconds()

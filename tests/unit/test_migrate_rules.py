@@ -208,3 +208,19 @@ def test_what_a_target_hands_down_over_a_default_is_not_translated_and_said(migr
     found = migrate("E ?= 0\np: E = 1\np: d\nd:\n\techo $(E)\n")
     assert {each.target: each.verdict for each in found.compared} == {"p": "different", "d": "same"}
     assert found.migration.pipefile.left[0].why == "E is set for this target, and for what it needs"
+
+
+@pytest.mark.parametrize(
+    ("rule", "kind"),
+    [
+        ("help.me:\n\techo hi\n", "phony"),  # as a file its recipe would end well, and fail for what it did not make
+        ("compose.up:\n\tdocker compose up -d\n", "phony"),
+        ("docs/serve.me:\n\t@printf '%s' $@\n", "phony"),
+        ("app.jar:\n\tmvn package\n", "file"),
+        ("notes.odd: a.txt\n\t./generate.sh $@\n", "file"),
+        ("notes.odd: a.txt\n\techo x > notes.odd\n", "file"),
+    ],
+)
+def test_a_name_with_a_dot_is_a_file_where_its_recipe_makes_one(migrate: Migrate, rule: str, kind: str) -> None:
+    text = migrate(rule).migration.pipefile.text
+    assert f'\n{kind}("{rule.partition(":")[0]}"' in text, text
