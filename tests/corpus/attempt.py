@@ -66,12 +66,13 @@ def attempt(source: Path, makefile: str, scratch: Path) -> dict[str, object]:
         load(replace(options, migrate=None))
     except ImgmakeError as error:
         return {"targets": [], "seconds": seconds, "crash": f"the Pipefile does not load: {error.message}"}
+    named = list(_targets(path))  # first: make remakes what is included, and prints it, when it reads this anew
     until = time.monotonic() + _PATIENCE
     targets = [_judged(found, each, path) if time.monotonic() < until else each for each in _told(found)]
     known = {str(each["name"]) for each in targets}
     targets += [
         {"name": name, "verdict": "silent", "why": "not in the Pipefile, nor said"}
-        for name in _targets(path)
+        for name in named
         if name not in known and not any(each.startswith(f"{name}:") for each in known)
     ]
     return {"targets": targets, "seconds": seconds, "crash": ""}
