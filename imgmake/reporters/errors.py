@@ -7,6 +7,7 @@ import traceback
 from pathlib import Path
 
 from imgmake.errors import ImgmakeError, Problems
+from imgmake.reporters.style import one_line
 
 
 def message(error: BaseException) -> str:
@@ -19,7 +20,7 @@ def message(error: BaseException) -> str:
         return _indented(f"{type(error).__name__}: {error}")
     where = f"{error.place}: " if error.place else ""
     lines = [_indented(f"{where}{error.message}")]
-    lines += [f"  {line}" for line in error.hint.splitlines()]
+    lines += [f"  {_plain(line)}" for line in error.hint.splitlines()]
     return "\n".join(lines)
 
 
@@ -48,7 +49,12 @@ def report_defect(error: BaseException) -> str:
 
 
 def _indented(text: str) -> str:
-    return text.rstrip("\n").replace("\n", "\n  ")
+    return "\n  ".join(map(_plain, text.rstrip("\n").split("\n")))
+
+
+def _plain(line: str) -> str:
+    """A line that steers no terminal: what a registry or a program said may stand in it. A tab is only a space."""
+    return "\t".join(map(one_line, line.split("\t")))
 
 
 def _object(error: BaseException) -> dict[str, object]:

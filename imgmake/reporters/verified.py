@@ -25,14 +25,14 @@ def text(told: Sequence[Verification], paint: Paint = NO_PAINT) -> str:
 
 
 def _paragraph(told: Verification, paint: Paint) -> Iterator[str]:
-    platforms = ", ".join(told.platforms)
+    platforms = one_line(", ".join(told.platforms))
     yield paint.bold(one_line(told.reference)) + f" is {told.digest}" + (f" ({platforms})" if platforms else "")
     for name, lines in _sections(told, paint):
         for i, line in enumerate(lines):
             yield f"  {name if i == 0 else '':{_WIDTH}}  {one_line(line) if name not in _PAINTED else line}"
 
 
-_PAINTED = frozenset({*(grade.lower() for grade in Grade), "missing", "wrong"})
+_PAINTED = frozenset({"missing", "wrong"})
 
 
 def _sections(told: Verification, paint: Paint) -> Iterator[tuple[str, Sequence[str]]]:
@@ -66,10 +66,10 @@ def _target(pipefile: str, target: str, dockerfile: str, stage: str) -> str:
 
 def _result(result: Result, told: Verification) -> str:
     width = max(len(each.check) for each in told.results)
-    tools = ", ".join(one_line(" ".join(part for part in (name, _version(v)) if part)) for name, v, _ in result.tools)
+    tools = ", ".join(" ".join(part for part in (name, _version(v)) if part) for name, v, _ in result.tools)
     when = f"{age(told.now - result.time)} ago"
     only = f"  on {', '.join(result.platforms)} only" if 0 < len(result.platforms) < len(told.platforms) else ""
-    return f"{one_line(result.check):{width}}  {tools}  {when}{only}"
+    return f"{result.check:{width}}  {tools}  {when}{only}"
 
 
 def _version(version: str) -> str:

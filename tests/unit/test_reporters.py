@@ -430,6 +430,12 @@ def test_every_problem_is_told_with_place_and_way_out() -> None:
     )
 
 
+def test_an_error_steers_no_terminal_whoever_worded_it() -> None:
+    """A registry's list of tags stood in a hint as it came, and a statement's words in a refusal."""
+    error = ImgmakeError("scan: unknown (\x1b]0;owned\x07)\n\tat line 2", hint="it holds \x1b[2J1.2")
+    assert message(error) == "scan: unknown (\\x1b]0;owned\\x07)\n  \tat line 2\n  it holds \\x1b[2J1.2"
+
+
 def test_a_foreign_error_keeps_its_type() -> None:
     assert message(ValueError("odd")) == "ValueError: odd"
 

@@ -261,6 +261,9 @@ def test_what_a_registry_says_cannot_steer_a_terminal() -> None:
         ONE, provenance(), result("\x1b[2J", HOUR), changed(provenance(), "https://example.com", "\\u001b]0;")
     )
     assert "\x1b" not in verified.text([told])
+    arm = replace(BOTH.images[1], architecture="\x1b[2J")
+    odd = replace(BOTH, images=(BOTH.images[0], arm))
+    assert "\x1b" not in verified.text([verify(odd, result("lint", HOUR, INDEX, platforms=("linux/\x1b[31m",)))])
 
 
 # --- requires= ------------------------------------------------------------------------------------------------
