@@ -10,7 +10,9 @@ import os
 import re
 import threading
 import time
+import tomllib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -474,6 +476,20 @@ def test_ignored_with_a_reason_expired_and_unmatched(bench: Bench) -> None:
         ("CVE-1", "parses nothing", "never"),
         ("CVE-22", "never unpacks", "2027-01-31"),
     ]
+
+
+def test_the_page_shows_what_a_scan_says() -> None:
+    page = (Path(__file__).parents[2] / "docs/scanning.md").read_text()
+    told = page.partition("```text\n")[2].partition("```")[0].splitlines()
+    known = verdict.ignored(tomllib.loads(page.partition("```toml\n")[2].partition("```")[0])["ignore"][0], "entry")
+    high = Vulnerability("CVE-2023-50387", "HIGH", "libunbound8", "1.17.1-2")
+    fixed = replace(high, id="CVE-2024-45491", severity="CRITICAL", package="libexpat1", installed="2.5.0-1+deb12u1")
+    found = [high, replace(fixed, fixed=("2.5.0-1+deb12u2",)), replace(high, id=known.id, package="zlib1g")]
+    found += [replace(high, id=f"CVE-{n}", severity="MEDIUM" if n < 12 else "LOW") for n in range(42)]
+    report = Report("grype", "0.99.1", tuple(found), NOW - timedelta(hours=9))
+    counts = threshold("HIGH")
+    decided = decide(found, counts=counts, ignored=[known], today=NOW.date())
+    assert list(verdict.table("example/app", report, decided, counts=counts, at=NOW)) == told[:-2]
 
 
 def test_only_what_has_a_fix(bench: Bench) -> None:
