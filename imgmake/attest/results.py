@@ -190,5 +190,5 @@ def read_result(statement: Statement) -> Result | None:
         tools=tuple((tool.name, tool.version, tool.summary) for tool in own.tools),
         configuration=own.configurationDigest.get("sha256", ""),
         platforms=tuple(each.platform for each in own.examined if each.platform),
-        scan=statement.predicate_type == VULNS,
+        scan=statement.predicate_type == VULNS or any(tool.name in _SCANNERS for tool in own.tools),
     )

@@ -111,6 +111,9 @@ def test_a_scan_that_does_not_is_a_test_like_any_other() -> None:
     made = write_result(replace(EVIDENCE, findings=(finding,)), SUBJECT, [])
     assert document(made.data)["predicate"]["imgmake_check"]["tools"][0]["details"] == {"counts": {"low": 2}}
     assert read(made.data).predicate_type.endswith("/test-result/v0.1")
+    told = read_result(read(made.data))
+    assert told is not None
+    assert told.scan, "it would count for ever where a scan counts for a day"
 
 
 NAMES = st.text(min_size=1)
