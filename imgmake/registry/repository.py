@@ -69,7 +69,7 @@ class Repository:
     def get_manifest(self, version: str) -> Manifest | None:
         """The manifest or index under a tag or digest; None when the registry says that there is none."""
         accept = {"Accept": ", ".join(ACCEPTED)}
-        call = Call("GET", self._path("manifests", version), f"reading the manifest of {version}", accept)
+        call = Call("GET", self._path("manifests", version), f"reading the manifest of {short(version)}", accept)
         reply = self._send(call)
         if reply.status == 404 and is_absence(reply.headers, reply.body):
             return None
@@ -92,7 +92,9 @@ class Repository:
 
     def manifest_digest(self, version: str) -> str | None:
         """The digest that a tag stands for, without its content; None when there is none."""
-        call = Call("HEAD", self._path("manifests", version), f"looking for {version}", {"Accept": ", ".join(ACCEPTED)})
+        call = Call(
+            "HEAD", self._path("manifests", version), f"looking for {short(version)}", {"Accept": ", ".join(ACCEPTED)}
+        )
         reply = self._send(call)
         if reply.status == 404 and is_absence(reply.headers, b""):
             return None
@@ -130,7 +132,7 @@ class Repository:
         return Call(
             "PUT",
             self._path("manifests", version),
-            f"writing the manifest of {version}",
+            f"writing the manifest of {short(version)}",
             {"Content-Type": manifest.media_type},
             lambda: manifest.data,
         )

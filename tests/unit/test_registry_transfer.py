@@ -148,7 +148,7 @@ def test_what_is_tried_again_is_told(client: RegistryClient, registry: FakeRegis
     digest = sent.run()
     told = [note.removeprefix(f"{registry.host}/app: ") for note in sent.notes if "again" in note]
     assert told[0].endswith(": 503; trying again in 0.001 s")
-    assert told[1] == f"writing the manifest of {digest}: the connection was lost; trying again in 0.001 s"
+    assert told[1] == f"writing the manifest of {digest[:19]}: the connection was lost; trying again in 0.001 s"
 
 
 def test_a_long_wait_is_told_while_it_lasts(
