@@ -57,6 +57,7 @@ def _pretend(options: Options, session: Session, goals: Sequence[str], reporter:
     unfinished = session.executor.unfinished(goals)
     if options.question:
         return 1 if unfinished or any(prospect.forecast.stale for prospect in prospects) else 0
+    raise_all(first.error for first in unfinished if first.error is not None)
     for first in unfinished:
         reporter.would_run(first.target, Verdict((first.why,)), first.lines)
     for prospect in prospects:
@@ -208,10 +209,11 @@ def plan(options: Options) -> Planned:
         raise_all(dict.fromkeys(p.publication for p in prospects if isinstance(p.publication, ImgmakeError)))
         found = {p.node.id: p.publication for p in prospects if isinstance(p.publication, Publication)}
         publications = [found[name] for name, _ in session.nodes() if name in found]
+        unfinished = session.executor.unfinished(goals)
         first = [
-            Step(each.target, Kind.PUBLISH, Verdict((each.why,)), each.lines)
-            for each in session.executor.unfinished(goals)
+            Step(each.target, Kind.PUBLISH, Verdict((each.why,)), each.lines) for each in unfinished if not each.error
         ]
+        stops = [each.error for each in unfinished if each.error is not None]
         return Planned(
             (
                 *first,
@@ -222,7 +224,7 @@ def plan(options: Options) -> Planned:
                 ),
             ),
             tuple(PlannedTags(each.node.id, each.changes, each.source is not None) for each in publications),
-            tuple(refusals(publications)),
+            (*stops, *refusals(publications)),
         )
 
 

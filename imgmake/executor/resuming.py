@@ -23,13 +23,15 @@ from imgmake.references import repository
 class Outlook(NamedTuple):
     """What the next run that publishes would do first: for which target, why, and the docker lines of it.
 
-    tags: what each tag holds then; empty for one that is gone.
+    tags:  what each tag holds then; empty for one that is gone.
+    error: what the run would stop at.
     """
 
     target: str
     why: Reason
     lines: tuple[str, ...]
     tags: Mapping[str, str] = MappingProxyType({})
+    error: ImgmakeError | None = None
 
 
 class Resuming:
@@ -119,7 +121,8 @@ class Resuming:
 
     def _outlook(self, one: Unfinished | Damaged) -> Outlook:
         if isinstance(one, Damaged):  # what the registries hold is to be looked at: the rest is told as well
-            return Outlook(one.path, Reason(damaged(one).message, "interrupted"), ())
+            error = damaged(one)
+            return Outlook(one.path, Reason(error.message, "interrupted"), (), error=error)
         tagging = Tagging(self._world.registry(), self._world.journal, one)
         held = tagging.read(self._signals.cancel)
         try:

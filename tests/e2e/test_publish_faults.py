@@ -554,19 +554,28 @@ def test_the_command_finishes_what_a_killed_one_began(engine_host: str, tools: d
         cut = "the publication of publish that was cut off at "
         assert f"publish  ({cut}" in repo.imgmake("-n", "publish", "BUILD_ID=one").out
         assert "is finished first: 1 of 2 tags are set" in repo.imgmake("--plan", "publish", "BUILD_ID=one").out
+        damaged = tmp_path / "state/imgmake/damaged.json"
+        damaged.write_text("?")
+        for words in ("--plan", "-n"):  # as a run would
+            told = repo.imgmake(words, "publish", "BUILD_ID=one", code=2)
+            assert f"{damaged} tells of a publication that was cut off" in told.out + told.err
+        damaged.unlink()
         repo.imgmake("-q", "publish", "BUILD_ID=one", code=1)
         assert "waits: 1 of 2 tags are set; `imgmake publish` finishes or undoes it" in repo.imgmake("app").out
-        told = repo.imgmake("publish", "BUILD_ID=one").out
-        assert f"\nfinished {cut}" in told
-        assert "1 of its 2 tags was still to be set" in told
-        assert told.endswith("imgmake: 'publish' is up to date.\n")
+        finished = repo.imgmake("publish", "BUILD_ID=one").out
+        assert f"\nfinished {cut}" in finished
+        assert "1 of its 2 tags was still to be set" in finished
+        assert finished.endswith("imgmake: 'publish' is up to date.\n")
         kept = Kept(tmp_path / "registry/data/docker/registry/v2", "app")
         assert kept.whole("one") == kept.whole("latest")
 
         repo.write("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n")
         repo.commit()
-        told = repo.imgmake("publish", "BUILD_ID=two").out
+        told = repo.imgmake("publish", "BUILD_ID=two")
         old, new = kept.whole("one"), kept.whole("latest")
         assert new == kept.whole("two")
-        assert f"tag {host}/app:two -> {short(new)}\ntag {host}/app:latest -> {short(new)} (was {short(old)})\n" in told
-        assert f"pushing {host}/app: " in told
+        assert (
+            f"tag {host}/app:two -> {short(new)}\ntag {host}/app:latest -> {short(new)} (was {short(old)})\n"
+            in told.out
+        )
+        assert f"pushing {host}/app: " in told.out

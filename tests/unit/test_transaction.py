@@ -415,6 +415,7 @@ def test_a_journal_that_cannot_be_read_stops_a_publication_and_says_what_it_was(
     with repo.session(read_only=True, dry_run=True, overrides=SECOND) as (session, _):
         [found] = session.executor.unfinished(session.goals(["push"]))
     assert (found.target, found.lines) == (str(path), ())
+    assert isinstance(found.error, StateError), "a run would stop at it, so a plan is refused"
     [line, *_] = said(repo.run("app", overrides=SECOND))
     assert line.startswith(f"{path} tells of a publication that was cut off")
     path.unlink()
