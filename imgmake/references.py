@@ -24,6 +24,7 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DIGEST_LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128}
 _LOGIN = re.compile(r"(?:[a-z]+://)?[^/@]*@(?=[^/@]+/)")  # before a host; a digest has no slash behind its @
 _IDENTIFIER = re.compile(r"[a-f0-9]{64}")
+_MADE_OF_DIGEST = re.compile(r"sha(?:256|384|512)-[0-9a-f]{64}(?:\.[a-z]+)?")
 
 
 class Reference(NamedTuple):
@@ -125,6 +126,11 @@ def same(a: str, b: str) -> bool:
 def is_tag(text: str) -> bool:
     """Whether the text can be a tag: up to 128 letters, digits, ``_``, ``.``, ``-``, the first not ``.`` or ``-``."""
     return _TAG.fullmatch(text) is not None
+
+
+def is_made_of_digest(tag: str) -> bool:
+    """Whether a tag names no image, but what belongs to one: a list of referrers, or cosign's ``.sig`` and the like."""
+    return _MADE_OF_DIGEST.fullmatch(tag) is not None
 
 
 def tag_hint(text: str) -> str:

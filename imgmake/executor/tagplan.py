@@ -11,7 +11,7 @@ from imgmake.errors import GraphError, ImgmakeError, UsageError
 from imgmake.executor.run import BUILD_ID, Run
 from imgmake.model import PublishRule, Semver
 from imgmake.ports import Remote
-from imgmake.references import is_tag, normalise, tag_hint
+from imgmake.references import is_made_of_digest, is_tag, normalise, tag_hint
 from imgmake.tags import Holder, Ours, TagChange, Wanted
 
 _MARK = "zzimgmakebuildidzz"  # stands for a BUILD_ID that nobody needed yet; no real tag holds it
@@ -66,6 +66,10 @@ class TagPlan:
         if not is_tag(text):  # of values that come late: the name of a branch, an empty VCS_TAG
             told = f"{tag} is {text!r}, which is no tag" if text else f"{tag} is empty"
             raise UsageError(f"tags: {told}", hint=tag_hint(text) if text else "is there no such tag or branch here?")
+        if is_made_of_digest(text):
+            raise UsageError(
+                f"tags: under {text[:19]}… registries list what refers to an image", hint="give another tag"
+            )
         return (tags.plain(text, build_id=self.is_unique(tag)),)
 
     def _variants(self) -> tuple[str, ...]:

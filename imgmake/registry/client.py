@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 
 from imgmake.errors import InvalidReference
 from imgmake.ports import Artifact, Cancel, Engine, Image, Output, Referrer, Remote, Shell
-from imgmake.references import DEFAULT_TAG, Reference, parse
+from imgmake.references import DEFAULT_TAG, Reference, is_made_of_digest, parse
 from imgmake.registry.copying import Copy
 from imgmake.registry.faults import Place
 from imgmake.registry.images import Known
 from imgmake.registry.images import images as read_images
-from imgmake.registry.manifests import is_made_of_digest
 from imgmake.registry.referrers import Alone, Lists, content, not_alone
 from imgmake.registry.referrers import referrers as list_referrers
 from imgmake.registry.repository import Repository

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
@@ -30,7 +29,6 @@ ACCEPTED = (*INDEXES, *MANIFESTS)
 EMPTY = b"{}"  # the content of OCI_EMPTY (OCI image-spec, manifest.md, "Guidance for an Empty Descriptor")
 _ALGORITHMS = {"sha256", "sha384", "sha512"}  # OCI image-spec, descriptor.md
 _CHUNK = 1 << 20
-_MADE_OF_DIGEST = re.compile(r"sha(?:256|384|512)-[0-9a-f]{64}(?:\.[a-z]+)?")
 _CONFIGS = {OCI_CONFIG, DOCKER_CONFIG}
 
 
@@ -240,11 +238,6 @@ def fallback_tag(subject: str) -> str:
     """
     algorithm, _, value = subject.partition(":")
     return f"{algorithm[:32]}-{value[:64]}"
-
-
-def is_made_of_digest(tag: str) -> bool:
-    """Whether a tag names no image, but what belongs to one: a fallback list, or cosign's ``.sig`` and the like."""
-    return _MADE_OF_DIGEST.fullmatch(tag) is not None
 
 
 def compose_artifact(artifact: Artifact, subject: Manifest) -> Manifest:

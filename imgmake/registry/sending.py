@@ -13,6 +13,7 @@ from pathlib import Path
 
 from imgmake.errors import RegistryError
 from imgmake.ports import Cancel, Engine, Image, Output
+from imgmake.references import is_made_of_digest
 from imgmake.registry.archive import Layer, unpack
 from imgmake.registry.copying import copy_blob
 from imgmake.registry.images import packed_layers
@@ -24,7 +25,6 @@ from imgmake.registry.manifests import (
     compose_index,
     decode,
     diff_ids,
-    is_made_of_digest,
     needs_oci,
     platform,
     sha256,

@@ -316,6 +316,11 @@ def test_a_mistake_in_a_version_is_told_before_anything_is_built(repo: Repo) -> 
             "tags: ${VCS_BRANCH} is 'feature/x', which is no tag\n  did you mean 'feature-x'?",
         ),
         ({"VCS_BRANCH": ""}, "tags: ${VCS_BRANCH} is empty"),
+        # It would take the place of an image's signatures and evidence.
+        (
+            {"VCS_BRANCH": f"sha256-{'a' * 64}"},
+            "tags: under sha256-aaaaaaaaaaaa… registries list what refers to an image",
+        ),
     ],
 )
 def test_a_value_that_makes_no_tag_is_named_with_the_place_also_in_a_plan(
