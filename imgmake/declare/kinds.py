@@ -312,6 +312,9 @@ def _images(given: Any) -> tuple[ImageRule | str, ...]:
         if not isinstance(one, (str, ImageRule)) or one == "":
             what = f"a {one.kind}" if isinstance(one, Rule) else shown(one)
             raise PipefileError(f"image is {what}", hint="give an image's rule, or a reference such as 'acme/app:1'")
+        if one in found:
+            name = one.target if isinstance(one, ImageRule) else one
+            raise PipefileError(f"image holds {name!r} twice", hint="an index has one image for each platform")
         found.append(one)
     return _some(tuple(found), "image", "an image")
 

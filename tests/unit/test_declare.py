@@ -297,6 +297,7 @@ WRONG = [
     ("publish('x', image=phony('p'), to='a', tags='b')", "image is a phony"),
     ("publish('x', image='a b', to='a', tags='b')", "publish 'x': image: invalid image reference 'a b'"),
     ("publish('x', image=[], to='a', tags='b')", "image is empty"),
+    ("publish('x', image=[image('i')] * 2, to='a', tags='b')", "image holds 'i' twice\n  an index has"),
     ("publish('x', image='a', to=[], tags='b')", "to is empty\n  give a repository"),
     ("publish('x', image='a', to='a:1', tags='b')", "to='a:1' holds a tag\n  the tags go into tags="),
     ("publish('x', image='a', to='a', tags=[])", "tags is empty"),
