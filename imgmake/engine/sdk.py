@@ -6,6 +6,7 @@ import contextlib
 import json
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ def connect(host: Host) -> docker.DockerClient:
     """A client that waits as long as a build or a container takes. Raises EngineUnavailable."""
     if host.socket:  # fail clearly first: the SDK would leave a socket open, and wrap the cause three times
         send(UnixWire(host), "GET", "/_ping")
+    if host.url.startswith("ssh://") and find_spec("paramiko") is None:
+        raise EngineUnavailable(f"the engine at {host.url} is reached with paramiko", hint="pip install 'docker[ssh]'")
     with mapped(host), _readable():
         return docker.DockerClient(
             base_url=host.url,

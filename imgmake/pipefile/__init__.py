@@ -45,7 +45,11 @@ def _elsewhere(directory: Path) -> str:
             return f"there is one above: imgmake -C {os.path.relpath(parent)}"
     names = sorted(path.name for path in directory.glob("*")) if directory.is_dir() else []
     other = next((name for name in names if name.lower() in ("pipefile", "pipefile.py")), None)
-    return f"rename {other} to {NAME}" if other else f"write {NAME}, or name another folder with -C"
+    if other:
+        return f"rename {other} to {NAME}"
+    if {"GNUmakefile", "Makefile", "makefile"} & set(names):
+        return f"imgmake --migrate writes {NAME} from the Makefile"
+    return f"write {NAME}, or name another folder with -C"
 
 
 def load(path: Path, *, overrides: Mapping[str, str], environ: Mapping[str, str], project: str = "") -> Pipeline:

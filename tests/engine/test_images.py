@@ -308,6 +308,13 @@ def test_a_socket_that_nothing_listens_on(tmp_path: Path) -> None:
         DockerEngine(f"unix://{tmp_path}/dead").info()
 
 
+def test_what_an_engine_over_ssh_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One was told to start the engine."""
+    monkeypatch.setattr("imgmake.engine.sdk.find_spec", lambda _: None)
+    with pytest.raises(EngineUnavailable, match=r"ssh://x@127.0.0.1:1 is reached with paramiko\n  pip install"):
+        DockerEngine("ssh://x@127.0.0.1:1").info()
+
+
 @pytest.mark.parametrize("answer", [b"", b'HTTP/1.0 200 OK\r\n\r\n{"Id": '], ids=["nothing", "half"])
 def test_an_engine_that_goes_away_in_the_middle(tmp_path: Path, answer: bytes) -> None:
     with socket.socket(socket.AF_UNIX) as server:

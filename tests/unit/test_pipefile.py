@@ -69,6 +69,11 @@ def test_the_pipefile_is_the_folders_own(repository: Repository, monkeypatch: py
     [
         ({}, None, r"there is no Pipefile.py in .*\n  write Pipefile.py, or name another folder with -C"),
         ({"pipefile.py": ""}, None, r"there is no Pipefile.py in .*\n  rename pipefile.py to Pipefile.py"),
+        (
+            {"Makefile": ""},
+            None,
+            r"there is no Pipefile.py in .*\n  imgmake --migrate writes Pipefile.py from the Makefile",
+        ),
         ({}, "x.py", "there is no x.py in [^\n]*$"),
         ({"sub/Pipefile.py": ""}, "sub", "sub is a folder\n  did you mean -f sub/Pipefile.py?"),
     ],
