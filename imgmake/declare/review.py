@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 
 from imgmake.commands.base import Action
 from imgmake.declare.collector import Collector
@@ -119,7 +120,9 @@ def _secrets_shown(rule: ImageRule, collector: Collector) -> Iterator[ImgmakeErr
     shown: Mapping[str, object] = {
         **{f"build_args[{key!r}]": value for key, value in rule.build_args.items()},
         **{f"labels[{key!r}]": value for key, value in rule.labels.items()},
+        **{f"contexts[{key!r}]": value for key, value in rule.contexts.items()},
         **dict.fromkeys(rule.tags, " ".join(rule.tags)),
+        "options": _with_names(rule.options),
     }
     for where, value in shown.items():
         for name in sorted(names(value, secret)) if isinstance(value, str) else ():
@@ -128,6 +131,13 @@ def _secrets_shown(rule: ImageRule, collector: Collector) -> Iterator[ImgmakeErr
                 hint=f'pass it with secrets={{"{name.lower()}": {name}}} and RUN --mount=type=secret,id={name.lower()}',
                 place=rule.place,
             )
+
+
+def _with_names(options: Sequence[str]) -> str:
+    """The options as a text, with what ``--build-arg NAME`` takes from the environment."""
+    words = " ".join(options).replace("=", " ").split()
+    taken = [name for option, name in pairwise(words) if option == "--build-arg"]
+    return " ".join([*options, *(f"${{{name}}}" for name in taken)])
 
 
 def _publish(rule: PublishRule, known: frozenset[str]) -> Iterator[ImgmakeError]:

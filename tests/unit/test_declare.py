@@ -368,7 +368,18 @@ def test_a_path_with_spaces_that_exists_is_a_path(repository: Repository) -> Non
     assert rules(repository, "phony('x', 'my docs/a b.txt', 'my docs/*.txt', 'my docs/')")
 
 
-@pytest.mark.parametrize("where", ["build_args={'T': TOKEN}", "labels={'t': f'x{TOKEN}'}", "tags=f'app:{TOKEN}'"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "build_args={'T': TOKEN}",
+        "labels={'t': f'x{TOKEN}'}",
+        "tags=f'app:{TOKEN}'",
+        "contexts={'t': f'https://{TOKEN}@example.com/x.git'}",
+        "options=['--build-arg', f'T={TOKEN}']",  # and it stood in the state folder, and among the processes
+        "options='--build-arg TOKEN'",
+        "options=['--pull', '--build-arg=TOKEN']",
+    ],
+)
 def test_a_secret_never_gets_into_an_image(repository: Repository, where: str) -> None:
     text = f"TOKEN = var('TOKEN', secret=True)\nimage('app', {where})"
     found = repository.problem(text, TOKEN="hush")
