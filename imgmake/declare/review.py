@@ -10,7 +10,7 @@ from imgmake.commands.base import Action
 from imgmake.declare.collector import Collector
 from imgmake.declare.complaints import closest, did_you_mean
 from imgmake.errors import GraphError, ImgmakeError, InvalidReference, PipefileError, UsageError
-from imgmake.model import CheckRule, FileRule, ImageRule, PublishRule, Rule
+from imgmake.model import CheckRule, FileRule, ImageRule, PublishRule, Rule, Semver
 from imgmake.references import is_tag, parse, tag_hint
 from imgmake.variables import AT_LOAD, LATE, cycle, expand, names, token
 
@@ -30,6 +30,7 @@ def review(collector: Collector) -> Iterator[ImgmakeError]:
             yield from _secrets_shown(rule, collector)
             yield from _references(rule, rule.tags, "tags", known)
         elif isinstance(rule, PublishRule):
+            yield from _secrets_published(rule, collector)
             yield from _publish(rule, known)
     yield from _ring(collector)
     yield from _default(collector, targets)
@@ -131,6 +132,19 @@ def _secrets_shown(rule: ImageRule, collector: Collector) -> Iterator[ImgmakeErr
                 hint=f'pass it with secrets={{"{name.lower()}": {name}}} and RUN --mount=type=secret,id={name.lower()}',
                 place=rule.place,
             )
+
+
+def _secrets_published(rule: PublishRule, collector: Collector) -> Iterator[ImgmakeError]:
+    secret = {name for name, variable in collector.variables.items() if variable.secret}
+    tags = [tag.version + tag.suffix if isinstance(tag, Semver) else str(tag) for tag in rule.tags]
+    images = [image for image in rule.images if isinstance(image, str)]
+    for where, values in (("image", images), ("to", rule.to), ("tags", tags)):
+        for name in sorted(names(" ".join(values), secret)):
+            message = (
+                f"publish {rule.target!r}: {where} holds the secret {name}, which everyone could read in the registry"
+            )
+            hint = f"credentials come from docker login; if {name} is none, leave secret=True out"
+            yield PipefileError(message, hint=hint, place=rule.place)
 
 
 def _with_names(options: Sequence[str]) -> str:

@@ -363,6 +363,23 @@ def test_no_complaint_about(repository: Repository, text: str) -> None:
     assert repository.load(text).rules
 
 
+@pytest.mark.parametrize(
+    ("where", "given"),
+    [
+        ("to", "image=app, to=f'reg.example/{TOKEN}', tags='1'"),
+        ("tags", "image=app, to='reg.example/app', tags=['1', f'x{TOKEN}']"),
+        ("tags", "image=app, to='reg.example/app', tags=semver('1.0.0', suffix=TOKEN)"),
+        ("image", "image=f'reg.example/{TOKEN}:1', to='reg.example/app', tags='1'"),
+    ],
+)
+def test_a_secret_is_never_published(repository: Repository, where: str, given: str) -> None:
+    """A tag with one was set, and shown in the plan and in the reasons."""
+    text = f"TOKEN = var('TOKEN', secret=True)\napp = image('app')\npublish('push', {given})"
+    found = repository.problem(text, TOKEN="hush")
+    assert f"Pipefile.py:4: publish 'push': {where} holds the secret TOKEN, which everyone could read" in found
+    assert "hush" not in found
+
+
 def test_a_path_with_spaces_that_exists_is_a_path(repository: Repository) -> None:
     repository.write({"my docs/a b.txt": ""})
     assert rules(repository, "phony('x', 'my docs/a b.txt', 'my docs/*.txt', 'my docs/')")
