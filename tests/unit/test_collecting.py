@@ -67,6 +67,16 @@ def test_the_newest_builds_of_each_target_stay(repo: Repo) -> None:
     assert len(engine_of(repo).by_id) == 4
 
 
+def test_each_platform_has_builds_of_its_own(repo: Repo) -> None:
+    repo.pipefile('image("app", tags="shop:$BUILD_ID", platforms=["linux/amd64", "linux/arm64"])')
+    made = builds(repo, 3, "app", "app@linux/arm64")
+    main, other = ([tag for tag in made if tag.endswith("-linux-arm64") is arm] for arm in (False, True))
+    assert (len(main), len(other)) == (3, 3)
+    assert [removal.tag for removal in old(repo)] == [main[0], other[0]]
+    assert remove(repo) == []
+    assert names(repo) == {*main[1:], *other[1:]}
+
+
 def test_labels_of_the_users_own_say_neither_whose_an_image_is_nor_of_which_target(repo: Repo) -> None:
     """Two targets with one title shared the builds that stay; images with a `source` of their own stayed for ever."""
     title, source = "org.opencontainers.image.title", "org.opencontainers.image.source"
