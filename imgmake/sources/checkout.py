@@ -185,7 +185,10 @@ class _Repository:
                 self.ask("remote", "set-url", "origin", self.ask("remote", "get-url", "origin", at=own), at=target)
         else:
             url = self._url(top, original, name)
-            self.ask("clone", "--quiet", "--no-checkout", "--", url, os.fspath(target), at=top)
+            try:
+                self.ask("clone", "--quiet", "--no-checkout", "--", url, os.fspath(target), at=top)
+            except SourceError as error:
+                raise SourceError(error.message, hint="git submodule update --init --recursive asks the same") from None
             if not self._has(target, commit):
                 self.ask("fetch", "--quiet", "origin", commit, at=target)
         self.ask("checkout", "--quiet", "--detach", commit, at=target)

@@ -185,6 +185,19 @@ def test_a_submodule_that_cannot_be_had_is_named(repo: Path, tmp_path: Path) -> 
     assert left(fresh) == []
 
 
+def test_a_submodule_that_cannot_be_cloned_is_no_matter_of_its_commit(repo: Path, tmp_path: Path) -> None:
+    library = repository(tmp_path / "lib")
+    git(repo, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(library), "lib")
+    git(repo, "commit", "-q", "-m", "lib")
+    git(tmp_path, "clone", "-q", str(repo), str(tmp_path / "fresh/shop"))
+    library.rename(tmp_path / "gone")
+    with (
+        pytest.raises(SourceError, match=r"submodule lib: git clone(.|\n)*does not exist\n  git submodule update"),
+        clean_checkout(tmp_path / "fresh/shop", "main"),
+    ):
+        pass
+
+
 @pytest.mark.parametrize(
     "given",
     [{"GIT_INDEX_FILE": ".git/index"}, {"GIT_DIR": ".git", "GIT_WORK_TREE": ".", "GIT_PREFIX": ""}],
