@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NamedTuple, Protocol
@@ -19,6 +20,7 @@ from imgmake.errors import EngineError, EngineUnavailable
 
 Body = bytes | BinaryIO | None
 
+_LOGIN = re.compile(r"//[^/@\s]*@")  # docker takes none in an address, but somebody may have put one there
 _START = "start it (systemctl start docker), or have imgmake start it: --start-engine"
 
 
@@ -132,7 +134,7 @@ def unavailable(host: Host, error: BaseException) -> EngineUnavailable:
         return EngineUnavailable(f"the container engine may not be used: permission denied on {where}", hint=hint)
     if isinstance(cause, ConnectionRefusedError):
         return EngineUnavailable(f"no container engine answers: nothing listens on {where}", hint=_START)
-    return EngineUnavailable(f"the container engine at {where} does not answer: {cause}", hint=_START)
+    return EngineUnavailable(_LOGIN.sub("//", f"the container engine at {where} does not answer: {cause}"), hint=_START)
 
 
 def _cause(error: BaseException) -> BaseException:

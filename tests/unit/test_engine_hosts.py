@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from imgmake.engine import hosts, images
-from imgmake.engine.wire import url
+from imgmake.engine.wire import unavailable, url
 from imgmake.errors import EngineUnavailable, InvalidReference
 
 
@@ -111,4 +111,12 @@ def test_stores_and_machines_are_named(status: list[list[str]], store: str) -> N
 def test_what_is_sent_cannot_break_out_of_its_line() -> None:
     assert url("/images/a b\r\n?x#y/json", tag="c&d", filters={"reference": ["e"]}) == (
         "/images/a%20b%0D%0A%3Fx%23y/json?tag=c%26d&filters=%7B%22reference%22%3A+%5B%22e%22%5D%7D"
+    )
+
+
+def test_a_login_in_the_address_of_an_engine_is_not_shown() -> None:
+    host = hosts.resolve(None, {"DOCKER_HOST": "tcp://me:secret@engine:2375"})
+    told = unavailable(host, ValueError("bad address: tcp://me:secret@engine:2375"))
+    assert told.message == (
+        "the container engine at tcp://engine:2375 (DOCKER_HOST) does not answer: bad address: tcp://engine:2375"
     )
