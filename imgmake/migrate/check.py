@@ -16,6 +16,7 @@ from imgmake.errors import ImgmakeError
 from imgmake.migrate import contained
 from imgmake.migrate.dryrun import Command, better, commands, filled, images, key, lacking, unwrapped
 from imgmake.migrate.expand import mentioned
+from imgmake.migrate.going import leaves
 from imgmake.migrate.itself import LIST
 from imgmake.migrate.migration import Migration
 from imgmake.migrate.model import Assign, Compared, Cond, Rule
@@ -316,7 +317,8 @@ class Checker:
         """Why two commands are equal, as far as that has to be told; None when they are not."""
         if {theirs.key, self._exporting(theirs, ours)} & {ours.key, *ours.loose}:
             outside = theirs.key[:1] in _TOOLS and _IN_CONTAINER.search(theirs.text) and "docker " not in ours.text
-            return [f"{theirs.key[0]} runs without a container"] if outside else []
+            told = [f"{theirs.key[0]} runs without a container"] if outside else []
+            return [*told, "stops where `cd` fails"] if "cd " in ours.text and leaves(theirs.text) else told
         if theirs.key[:1] == ("docker run",) == ours.key[:1]:
             return contained.as_caller(theirs.key, ours.key)
         if theirs.key[:1] != ("docker build",) or ours.key[:1] != theirs.key[:1]:

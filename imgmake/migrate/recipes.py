@@ -148,7 +148,7 @@ class Recipes(Lines):
             # A whole text in brackets: what is ignored is the end of the line, not of its last command.
             simple = not re.search(r"[;&|\n]", plain)
             parts = [*parts, Part(" || true")] if simple else [Part("( "), *parts, Part(" ) || true")]
-        if not self.stops and ("$?" in plain or goes_on(plain)):
+        if not self.stops and goes_on(today(parts)):
             parts = [Part("set +e; "), *parts]
         if self.before:
             parts = [Part(f"{self.before}; "), *parts]
