@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from imgmake.migrate import blocks, layout
 from imgmake.migrate.branching import Choice, Node, conditions, leaves, whole
+from imgmake.migrate.expand import Uncovered
 from imgmake.migrate.model import (
+    EVERYWHERE,
     MARK,
     Assign,
     Database,
@@ -16,11 +18,11 @@ from imgmake.migrate.model import (
     Rule,
     Statement,
 )
-from imgmake.migrate.python import names_in, negated, quoted
+from imgmake.migrate.python import expression, names_in, negated, quoted
 from imgmake.migrate.recipes import Recipes
 from imgmake.migrate.rules import Rules
 from imgmake.migrate.values import Values
-from imgmake.variables import NAME
+from imgmake.variables import LATE, NAME
 
 
 @dataclass
@@ -35,6 +37,7 @@ class VariableWriter:
     lines: list[str] = field(default_factory=list)
     written: set[str] = field(default_factory=set)  # variables
     export_names: list[str] = field(default_factory=list)
+    export_texts: dict[str, str] = field(default_factory=dict)  # of `define`, each as Python
     branch: list[str] | None = None  # the lines of a branch that is being written; variables come before it
 
     @property
@@ -60,11 +63,32 @@ class VariableWriter:
         ]
         names += list(self.values.definitions) if every else []
         names = [n for n in dict.fromkeys(names) if re.fullmatch(r"[A-Za-z_]\w*", n) and n not in ("SHELL",)]
+        names += [n for n in self.values.definitions if n in EVERYWHERE and n not in names]
         plain = [n for n in names if self.values.known(n).kind in ("constant", "variable", "late", "metadata")]
         self.export_names = [n for n in plain if self.values.known(n).python]
+        self.export_texts = dict(self._texts([n for n in names if self.values.known(n).kind == "macro"]))
         # What goes into an environment is looked into by no shell.
         self.values.hastened |= {n for n in self.export_names if self.values.known(n).dollar} - self.values.early
-        self.recipes.exports = self.values.exported = frozenset(self.export_names)
+        self.recipes.exports = self.values.exported = frozenset([*self.export_names, *self.export_texts])
+
+    def _texts(self, names: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Exported texts of several lines, each as Python."""
+        for name in names:
+            first = self.values.definitions[name][-1][0]
+            try:
+                yield name, self._text_of(first.value)
+            except Uncovered as error:
+                self.recipes.lost[name] = str(error)
+                self._later(first.line, f"export {name}", f"no recipe is given it: {error}", 0, file=first.file)
+
+    def _text_of(self, text: str) -> str:
+        """What make would put into an environment, as Python. Raises Uncovered."""
+        parts = [replace(part, dollar=bool(part.leaves)) for part in self.values.at_load(text)]
+        declared = {self.values.variable(name) for name in self.values.definitions} | set(LATE)
+        for name in re.findall(r"\$\{?(\w+)", "".join(part.text for part in parts if not part.name)):
+            if name in declared:
+                raise Uncovered(f"${name} in it would be given its value")
+        return expression(parts)
 
     def _exports(self) -> None:
         """Written before the first rule that has a recipe."""
@@ -72,22 +96,18 @@ class VariableWriter:
             self.written.add("EXPORTED")
             for name in self.export_names:
                 self._variable(name)
+            self._needed(names_in(self.export_texts.values()))
             pairs = [f"{quoted(n)}: {self.values.known(n).python}" for n in self.export_names]
+            pairs += [f"{quoted(name)}: {text}" for name, text in self.export_texts.items()]
             self.lines += layout.call(f"EXPORTED = {{{', '.join(pairs)}}}")
 
     def _assign(self, each: Assign, indent: int) -> None:
         if each.target:
-            self._target_specific(each, indent)
-        elif each.op == "unexport":
+            return  # its value goes into the rule itself
+        if each.op == "unexport":
             self._later(each.line, f"unexport {each.name}", "nothing is taken from a recipe's environment", indent)
         elif each.op != "export" and each.name not in (".DEFAULT_GOAL", "SHELL", ".SHELLFLAGS", "MAKEFLAGS"):
             self._variable(each.name)
-
-    def _target_specific(self, each: Assign, indent: int) -> None:
-        """Its value goes into the rule itself; only what is exported has to be told."""
-        if each.export:
-            text = f"{each.target}: export {each.name} {each.op} {each.value}"
-            self._later(each.line, text, "exported for one target: give it to its commands", indent, file=each.file)
 
     def _variable(self, name: str) -> None:
         """Every definition of a variable, and before it those that it needs; once."""

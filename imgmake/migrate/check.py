@@ -19,7 +19,7 @@ from imgmake.migrate.expand import mentioned
 from imgmake.migrate.going import leaves
 from imgmake.migrate.itself import LIST
 from imgmake.migrate.migration import Migration
-from imgmake.migrate.model import Assign, Compared, Cond, Rule
+from imgmake.migrate.model import EVERYWHERE, Assign, Compared, Cond, Rule
 from imgmake.migrate.scratch import UNANSWERED, Make
 from imgmake.migrate.stops import BOTH, refused, stopped
 
@@ -336,7 +336,7 @@ class Checker:
     @functools.cached_property
     def _exported(self) -> frozenset[str]:
         """The names that the Makefile exports; an empty one when it exports all."""
-        return frozenset(_exports(self.migration.statements))
+        return frozenset(_exports(self.migration.statements)) | EVERYWHERE
 
     def _arguments(self, theirs: Command, more: set[str], less: set[str]) -> list[str] | None:
         """Two builds that differ in build arguments alone: imgmake passes those that the Dockerfile declares."""
@@ -389,7 +389,7 @@ def _exports(statements: Sequence[object]) -> Iterator[str]:
     for each in statements:
         if isinstance(each, Cond):
             yield from _exports((*each.then, *each.otherwise))
-        elif isinstance(each, Assign) and each.export and not each.target:
+        elif isinstance(each, Assign) and each.export:
             yield from each.name.split() or [""]
         elif isinstance(each, Rule) and each.targets.strip() == ".EXPORT_ALL_VARIABLES":
             yield ""

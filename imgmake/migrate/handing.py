@@ -29,6 +29,15 @@ def down(
     return {name: _unless_set(name, texts) for name in used}
 
 
+def exported(names: Collection[str], known: Collection[str], *, below: bool) -> list[str]:
+    """The variables that a target exports to its own commands; `below`: whether to others', too. Raises Uncovered."""
+    if names and below:
+        raise Uncovered(f"{min(names)} is exported for this target, and for what it needs")
+    if missing := set(names) - set(known):
+        raise Uncovered(f"{min(missing)} is exported for the targets of a pattern")
+    return sorted(names)
+
+
 def call(goals: Iterable[str], handed: Mapping[str, str]) -> str:
     """The recipe line that makes some targets, one after the other, with these values."""
     names = dict.fromkeys(name for name in goals if name != ".WAIT")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from imgmake.migrate.docker import Docker
 from imgmake.migrate.effects import Effects
 from imgmake.migrate.expand import Call, Use, arguments, pieces
-from imgmake.migrate.model import Cond, Line
+from imgmake.migrate.model import Cond, Database, Line
 from imgmake.migrate.python import Part, Parts, lines_of, merged, names_in
 from imgmake.migrate.values import Scope, Values
 
@@ -152,6 +152,23 @@ class Lines:
                 notes=tuple(note for step in both for note in step.notes),
             )
         ]
+
+
+def ignoring(recipe: Sequence[Line | Cond], database: Database, target: str) -> Sequence[Line | Cond]:
+    """A recipe with a ``-`` before each of its lines, where .IGNORE names its target, or none."""
+    made = database.targets.get(".IGNORE")
+    if made is None or not made.target_file or (made.prerequisites and target not in made.prerequisites):
+        return recipe
+    return _ignored(recipe)
+
+
+def _ignored(recipe: Sequence[Line | Cond]) -> tuple[Line | Cond, ...]:
+    return tuple(
+        replace(each, text=f"-{each.text}")
+        if isinstance(each, Line)
+        else replace(each, then=_ignored(_recipe(each.then)), otherwise=_ignored(_recipe(each.otherwise)))
+        for each in recipe
+    )
 
 
 def _recipe(items: Sequence[object]) -> list[Line | Cond]:

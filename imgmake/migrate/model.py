@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 MARK = "TODO"  # what stands in a Pipefile where a person has to decide
+# In every environment: make gives what a Makefile sets under these names to recipes, exported or not.
+EVERYWHERE = frozenset(["HOME", "LANG", "LOGNAME", "PATH", "PWD", "USER"])
 
 
 @dataclass(frozen=True)

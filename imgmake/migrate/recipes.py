@@ -20,6 +20,7 @@ from imgmake.migrate.python import (
     Parts,
     expression,
     merged,
+    names_in,
     quoted,
     shell_text,
     text_literal,
@@ -94,6 +95,8 @@ class Recipes(Lines):
     before: str = ""  # what .SHELLFLAGS ask of a shell, as its first command
     stops: bool = False  # whether the shell stops at what fails, as imgmake's does
     images: dict[str, str] = field(default_factory=dict)
+    own: dict[str, str] = field(default_factory=dict)  # what the commands of one target are given, by name
+    lost: dict[str, str] = field(default_factory=dict)  # what is exported and cannot be given, and why
     _builds: bool = True
 
     @contextmanager
@@ -115,6 +118,15 @@ class Recipes(Lines):
         finally:
             self.literal, self._builds = before
 
+    @contextmanager
+    def giving(self, own: dict[str, str]) -> Iterator[None]:
+        """While this lasts, every shell is given these variables, too."""
+        before, self.own = self.own, own
+        try:
+            yield
+        finally:
+            self.own = before
+
     def _line(self, line: Line, scope: Scope) -> Step:
         prefix = (PREFIX.match(line.text) or [""])[0]
         text = line.text[len(prefix) :]
@@ -125,7 +137,7 @@ class Recipes(Lines):
 
     def _command(self, parts: list[Part], line: Line, prefix: str) -> Step:
         parts = parts if self.literal else spoken(parts, self.values)
-        plain = not (self.literal or "-" in prefix or self.before or self.exports or self.whole)
+        plain = not (self.literal or "-" in prefix or self.before or self.exports or self.own or self.whole)
         step = self._idiom(parts, line.line) if plain else None
         return step or self._sh(parts, line, ignored="-" in prefix)
 
@@ -153,15 +165,22 @@ class Recipes(Lines):
         if self.before:
             parts = [Part(f"{self.before}; "), *parts]
         body, given, spliced = shell_text(untabbed(parts))
-        extra = [f"{key}={value}" for key, value in given.items() if key not in self.exports]
+        extra = [f"{key}={value}" for key, value in given.items() if key not in {*self.exports, *self.own}]
         extra += [f"shell={quoted(self.shell)}"] if self.shell != "/bin/sh" else []
-        extra += ["**EXPORTED"] if self.exports else []
+        extra += self._environment()
         literal = f"{'f' * spliced}{text_literal(body)}"
-        needs = frozenset(part.name for part in parts if part.name)
+        needs = frozenset(part.name for part in parts if part.name) | names_in(self.own.values())
         what = "echo" if re.match(r"(echo|printf)\b[^|><;&]*$", plain.strip()) else "sh"
         return Step(
             f"sh({', '.join([literal, *extra])})", what, line.line, frozenset({"sh"}), needs, notes=tuple(notes)
         )
+
+    def _environment(self) -> list[str]:
+        """The arguments that give a shell what the Makefile exports."""
+        if not (self.exports & self.own.keys()):
+            return [*(f"{name}={value}" for name, value in self.own.items()), *["**EXPORTED"][: len(self.exports)]]
+        own = ", ".join(f"{quoted(name)}: {value}" for name, value in self.own.items())
+        return [f"**{{**EXPORTED, {own}}}"]
 
     def _guard(self, parts: Parts) -> None:
         """A name of the shell's own that imgmake would give a value to."""
@@ -173,6 +192,8 @@ class Recipes(Lines):
             )
             if name in (declared | set(LATE)) - self.exports and not assigned:
                 raise Uncovered(f"$${name} is the shell's own there, and a variable of the Pipefile has that name")
+            if name in self.lost:
+                raise Uncovered(f"{name} is exported, and cannot be given: {self.lost[name]}")
             if name in ("in", "out"):
                 raise Uncovered(f"$${name} is what imgmake calls the files of a rule")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from imgmake.migrate import contained, handing
 from imgmake.migrate.arguments import image_arguments
 from imgmake.migrate.expand import Uncovered, mentioned
-from imgmake.migrate.lines import Mixed, Step
+from imgmake.migrate.lines import Mixed, Step, ignoring
 from imgmake.migrate.model import Cond, Doubt, Left, Line, Made, Rule
 from imgmake.migrate.needs import Needs
 from imgmake.migrate.order import Order
@@ -114,6 +114,7 @@ class Rules(Needs):
     def _declare(self, target: str, rule: Rule, made: Made, stem: str, spelt: Parts) -> Declared:
         recipe = self._whole(target, rule, made).recipe
         scope = self._set_here(made, self._scope(target, made, stem, spelt))
+        own = self._exported_here(target, made, scope)
         if used := sorted(made.specific & self._mentioned_below(target)):
             known = self.values.definitions
             handed = handing.down(used, made.given, known, to_file=self._is_file(target, made))
@@ -122,7 +123,8 @@ class Rules(Needs):
             made = replace(made, prerequisites=(), order_only=())
             rule = replace(rule, prerequisites="", order_only="")
         prerequisites = self.prerequisites(rule, made, target, stem)
-        steps = self.recipes.steps(recipe, scope)
+        with self.recipes.giving(own):
+            steps = self.recipes.steps(ignoring(recipe, self.database, target), scope)
         after = self._names(made.order_only)
         kind = self.kind(target, made, steps)
         if missing := self.missing(made):
@@ -142,6 +144,13 @@ class Rules(Needs):
         self.notes.append(Left(rule.line, "", why, file=rule.file))
         return "file" if kind == "file" else "phony"
 
+    def _exported_here(self, target: str, made: Made, scope: Mapping[str, Parts]) -> dict[str, str]:
+        """What a target gives to its own commands' environment. Raises Uncovered where it gives it to others', too."""
+        given = {name for name, _, _ in made.given}
+        names = {each.name for each in self.stated.exports(target)} | (given & self.recipes.exports)
+        below = any(self.database.targets.get(name, Made(name, ())).recipe for name in self._below(target))
+        return {name: expression(scope[name]) for name in handing.exported(names, scope, below=below)}
+
     def _first(self, target: str, rule: Rule, prerequisites: Sequence[str]) -> list[str]:
         """What make comes to first by the order of a list alone."""
         names = [name for name in self.first.get(target, ()) if quoted(name) not in prerequisites]
@@ -149,6 +158,16 @@ class Rules(Needs):
             why = f"make comes to {' and '.join(names)} first, by the order of a list: the Pipefile says so"
             self.notes.append(Left(rule.line, "", why, file=rule.file))
         return self._names(names)
+
+    def _below(self, target: str) -> set[str]:
+        """All that a target needs."""
+        found, todo = set[str](), [target]
+        while todo:
+            made = self.database.targets.get(todo.pop())
+            new = {*made.prerequisites, *made.order_only} - found - {target} if made is not None else set[str]()
+            found |= new
+            todo += new
+        return found
 
     def _mentioned_below(self, target: str) -> set[str]:
         """Every variable that the recipes of all that a target needs mention and do not set themselves."""

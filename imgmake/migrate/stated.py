@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from imgmake.migrate.model import Cond, Line, Made, Rule, Statement
+from imgmake.migrate.layout import stem_of
+from imgmake.migrate.model import Assign, Cond, Line, Made, Rule, Statement
 from imgmake.migrate.scratch import Make
 
 Around = tuple[tuple[Cond, bool], ...]  # each condition, and whether its first branch is meant
@@ -29,6 +30,8 @@ class Stated:
         texts = [text for rule, _ in self._rules for text in (rule.targets, rule.prerequisites, rule.order_only)]
         names = [tuple(text.replace("\\:", ":").split()) for text in _expanded(texts, make)]
         self._targets = {id(rule): names[3 * at] for at, (rule, _) in enumerate(self._rules)}
+        self._exports = list(_exports(statements))
+        self._exporting = [text.split() for text in _expanded([each.target for each in self._exports], make)]
         self._by_target: dict[str, list[Mention]] = {}
         for at, (rule, around) in enumerate(self._rules):
             mention = Mention(rule, around, names[3 * at + 1], names[3 * at + 2])
@@ -43,6 +46,11 @@ class Stated:
         """The rules that name a target, in their order."""
         return self._by_target.get(target, ())
 
+    def exports(self, target: str) -> list[Assign]:
+        """The variables that are exported for a target alone, or for those of a pattern."""
+        pairs = zip(self._exports, self._exporting, strict=True)
+        return [each for each, names in pairs if any(name == target or stem_of(name, target) for name in names)]
+
     def of_rule(self, rule: Rule) -> Sequence[Mention]:
         """What one rule says of each of its targets."""
         return [each for target in self.targets(rule) for each in self.of(target) if each.rule is rule]
@@ -50,6 +58,14 @@ class Stated:
     def rules(self) -> Iterator[tuple[Rule, Around]]:
         """All rules in their order, each with the conditions around it."""
         yield from self._rules
+
+
+def _exports(statements: Iterable[object]) -> Iterator[Assign]:
+    for each in statements:
+        if isinstance(each, Cond):
+            yield from _exports((*each.then, *each.otherwise))
+        elif isinstance(each, Assign) and each.export and each.target:
+            yield each
 
 
 def lines(made: Made) -> Iterator[Line]:

@@ -254,7 +254,8 @@ class Values(Meanings, Texts, Conditions):
         if each.op == "+=" or (each.name in mentioned(each.value) and each.op in (":=", "::=")):
             text = each.value if each.op != "+=" else f"$({each.name}) {each.value}"
             own = Part(name=self.python(each.name), value=self.today.get(each.name, ""))
-            return self._source(self.parts(text, {each.name: [own]}))
+            read = self.at_load if each.name in self.early else self.parts
+            return self._source(read(text, {each.name: [own]}))
         if "shell" in calls(each.value):
             return self._command(each, each.value)
         inner = self._source(self.at_load(each.value) if each.name in self.early else self.parts(each.value))
