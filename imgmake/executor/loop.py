@@ -61,7 +61,9 @@ class Loop:
             self._detach(batch)
             order = self._run.graph.closure(batch, self._follow)
             todo = [name for name in order if name not in self._run.settled]
-            self._drive(Plan(todo, {name: self._needs(name) for name in todo}))
+            plan = Plan(todo, {name: self._needs(name) for name in todo})
+            self._give_up(plan, todo)
+            self._drive(plan)
             if self._failed and not self._run.settings.keep_going:
                 return
 
@@ -72,6 +74,14 @@ class Loop:
 
     def _needs(self, name: str) -> Sequence[str]:
         return () if name in self._detached else self._run.graph.prerequisites(name)
+
+    def _give_up(self, plan: Plan, todo: Sequence[str]) -> None:
+        """Cancel what needs a target that did not come to its end in a batch before this one."""
+        over = self._run.settled
+        for name in todo:
+            lost = any(over.get(need) in (State.FAILED, State.CANCELLED) for need in self._needs(name))
+            if lost and plan.state(name) is not State.CANCELLED:
+                self._finish(plan, Outcome(name, State.CANCELLED, Verdict()))
 
     def _detach(self, batch: Sequence[str]) -> None:
         """Publish rules that the registry alone can answer need none of their prerequisites."""

@@ -257,6 +257,18 @@ def test_keep_going_makes_all_that_does_not_need_the_failure(repo: Repo) -> None
     assert not (repo.path / "needs").exists()
 
 
+def test_keep_going_remembers_what_failed_for_an_earlier_goal(repo: Repo) -> None:
+    """Goals with recipes are batches of their own: the later one used to run without what it needs."""
+    repo.pipefile(
+        'phony("a", sh("exit 1"))\nphony("b", "a", sh("touch b"))\n'
+        'phony("c", "b", sh("touch c"))\nphony("d", sh("touch d"))\n'
+    )
+    result = repo.run("a", "b", "c", "d", keep_going=True)
+    assert (result.failed, result.ran) == (["a"], ["d"])
+    assert [result.outcome(name).state.name for name in "bc"] == ["CANCELLED"] * 2
+    assert [name for name in "bcd" if (repo.path / name).exists()] == ["d"]
+
+
 def test_goals_are_taken_in_their_order_each_judged_after_the_one_before(repo: Repo) -> None:
     repo.pipefile('phony("clean", sh("rm -f out"))\n' + COPY).put("in", "1")
     repo.run("out")
