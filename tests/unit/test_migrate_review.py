@@ -197,7 +197,7 @@ RECIPES = """
 BUILT := docker run --rm -it -v $(shell pwd):/src
 TTY := $(shell [ -t 0 ] && echo -it)
 .PHONY: test shell run console jar bash tty login quiet pipe
-.PHONY: lint loud each strict piped piped2 wait counted timed out dir
+.PHONY: lint loud each strict piped piped2 wait counted timed out dir fetch given
 test:
 	docker run --rm -it acme/app:1 /bin/test #! test: docker run -it
 jar:
@@ -218,6 +218,11 @@ quiet:
 	@echo "$(PASSWORD)" | docker login -u me --password-stdin r.example.com
 loud:
 	echo "$(PASSWORD)" | docker login -u me --password-stdin r.example.com #! loud: make prints $(PASSWORD)
+fetch:
+	curl -u me:$(API_TOKEN) https://example.com #! fetch: $(API_TOKEN) on a command line
+given:
+	test -n "$(API_TOKEN)" && curl -K secrets https://example.com
+	API_TOKEN="$(API_TOKEN)" ./deploy
 pipe:
 	cat password | docker login -u me --password-stdin && mkdir -p out
 lint:

@@ -19,6 +19,7 @@ _BY_CI = re.compile(r"(?:^|[-_./])(?:tests?|lint|check|verify|validate|scan|ci|b
 _SHELLS = re.compile(r"(?:\S*/)?(?:ba|z|a|da|fi|k)?sh$|i?python3?$|irb$|psql$|mysql$|redis-cli$|node$|ipython$|vim?$")
 _LOGIN = re.compile(r"\blogin\b[^|;&\n]*?\s(?:-p[\s=]?(?=[\"'$\w])|--password[\s=])")  # and not --password-stdin
 _SECRET = re.compile(r"PASS(?:WORD|WD)?$|TOKEN$|SECRET(?:_KEY)?$|API_?KEY$|_PW$", re.IGNORECASE)
+_OF_SHELLS = frozenset({"echo", "printf", "test", "[", "[[", "export", ":", "case", "for", "set"})
 _ENDLESS = re.compile(r"(?:^|[;&|({]|\b(?:do|then|else))\s*(while\s+(?:true|:|\[\s*1\s*\])\s*;|until\s)")
 _COUNTED = re.compile(r"-(?:lt|le|gt|ge|eq|ne)\b|\bseq\b|\btimeout\b|\(\(|\bexpr\b|\bexit\s+[1-9]|\blet\b|\d\s*\)\s*&&")
 
@@ -74,6 +75,16 @@ def passwords(seen: Seen) -> Iterator[Finding]:
                 if _LOGIN.search(seen.written.shell(command.target)) or seen.written.left(command.target)
                 else "the Pipefile has no such line",
             )
+        elif name := _given_away(command):
+            yield Finding(
+                command.line,
+                f"{command.target}: $({name}) on a command line",
+                "every process on the machine can read the password there"
+                + ("" if _quiet(command, seen) else ", and make prints it into the log"),
+                seen.before([command.target], "give it as a file, from the environment (-e NAME), or by --secret")
+                if seen.written.left(command.target) or seen.written.hands_on(command.target, name)
+                else "the Pipefile has no such line",
+            )
         elif "login" in command.text and not _quiet(command, seen) and (name := _printed(command)):
             yield Finding(
                 command.line,
@@ -83,6 +94,16 @@ def passwords(seen: Seen) -> Iterator[Finding]:
                 if not _masked(seen, name)
                 else f"{name} is a secret, and masked in whatever is printed",
             )
+
+
+def _given_away(command: Command) -> str:
+    """The variable, called like a password, whose value a program is given as an argument; a shell's `echo` is none."""
+    text = re.sub(r"(?<!\$)\$[({](\w+)[)}]", r"\\$\1", command.text)
+    for words in commands(text):
+        found = re.findall(r"\$(\w+)", " ".join(words[1:])) if words[0].lstrip("@") not in _OF_SHELLS else []
+        if name := next((name for name in found if _SECRET.search(name)), ""):
+            return name
+    return ""
 
 
 def _quiet(command: Command, seen: Seen) -> bool:
@@ -206,6 +227,7 @@ def endless(seen: Seen) -> Iterator[Finding]:
 
 _OURS = frozenset(
     {"PWD", "CURDIR", "HOME", "PATH", "USER", "SHELL", "MAKE", "MAKEFLAGS", "MAKECMDGOALS", "MAKEFILE_LIST"}
+    | {"pwd", "date", "whoami", "hostname"}  # which are commands, and told of
 )
 
 

@@ -60,6 +60,13 @@ class Written:
         """What its recipe gives to shells."""
         return "\n".join(text for rule in self.named(target) for text in _shells(rule))
 
+    def hands_on(self, target: str, name: str) -> bool:
+        """Whether commands of a target are given a variable's value, as text, by name or as a build argument."""
+        variable = self.pipeline.variables.get(name) if self.pipeline is not None else None
+        unasked = variable is not None and not variable.secret and "image" in self.kinds(target)
+        texts = [text for rule in self.named(target) for step in rule.recipe for text in texts_in(step)]
+        return unasked or any(re.search(rf"\b{name}\b", text) for text in [*texts, self.shell(target)])
+
     @cached_property
     def shells(self) -> str:
         """What all recipes, and all variables with a command, give to shells."""
