@@ -223,7 +223,10 @@ class Calls:
         if not any(part.name for part in words):
             return None
         each = self.each(name)
-        return each, functions.words_of(words), body, {**scope, name: [Part(name=each, value=_first(words))]}
+        inner = {**scope, name: [Part(name=each, value=_first(words))]}
+        if not today(self.parts(body, inner)).rstrip(" \t").endswith("\n"):
+            return None  # all turns are one line, for one shell
+        return each, functions.words_of(words), body, inner
 
     def each(self, name: str) -> str:
         """The name of a loop: as in the Makefile, where nothing else is called so."""

@@ -19,7 +19,8 @@ from imgmake.migrate.expand import mentioned
 from imgmake.migrate.going import leaves
 from imgmake.migrate.itself import LIST
 from imgmake.migrate.migration import Migration
-from imgmake.migrate.model import EVERYWHERE, Assign, Compared, Cond, Rule
+from imgmake.migrate.model import EVERYWHERE, Compared
+from imgmake.migrate.outline import exports
 from imgmake.migrate.scratch import UNANSWERED, Make
 from imgmake.migrate.stops import BOTH, refused, stopped
 
@@ -41,6 +42,7 @@ _FIXED = {
 }
 OVERRIDDEN = "imgmake-check"
 _IN_CONTAINER = re.compile(r"\bdocker\s+(?:container\s+)?run\b")
+_ALONE = re.compile(r"docker (?:run|build|buildx build|tag|push)\b|imgmake\b|echo\b|mkdir -p")
 _SHORT = 80
 _MOST = 12  # targets that are compared anew for each variable
 _ALL = 120  # of all variables
@@ -252,6 +254,8 @@ class Checker:
                 continue
             last = met[-1] if met else -1
             at, each, told = next((one for one in found if one[0] > last), found[0])
+            if withheld := self._withheld(each):
+                return Compared(target, "different", (withheld,), *texts)
             why += [*better(each), *told]
             met.append(at)
             rest.remove((at, each))
@@ -267,6 +271,12 @@ class Checker:
             why.append("targets that do not need each other come in another order")
         told = [each for each in (*why, *reasons) if each]
         return Compared(target, "better" if told else "same", tuple(dict.fromkeys(told)))
+
+    def _withheld(self, ours: Command) -> str:
+        """What every shell is given in make, and this one is not, as it is told; docker may be run without a shell."""
+        alone = ours.kind in ("check", "image", "publish") or _ALONE.match(ours.text)
+        name = "" if alone else min(self.migration.values.exported - ours.given.keys(), default="")
+        return name and f"{name} is exported in make, and not given to: {_short(ours)}"
 
     def _in_order(self, theirs: Sequence[Command], ours: Sequence[Command]) -> bool:
         """Whether the commands of each target come one after the other in make, whatever comes between them."""
@@ -336,7 +346,7 @@ class Checker:
     @functools.cached_property
     def _exported(self) -> frozenset[str]:
         """The names that the Makefile exports; an empty one when it exports all."""
-        return frozenset(_exports(self.migration.statements)) | EVERYWHERE
+        return frozenset(exports(self.migration.statements)) | EVERYWHERE
 
     def _arguments(self, theirs: Command, more: set[str], less: set[str]) -> list[str] | None:
         """Two builds that differ in build arguments alone: imgmake passes those that the Dockerfile declares."""
@@ -383,13 +393,3 @@ class Checker:
 def _short(command: Command) -> str:
     text = " ".join(command.text.replace("\\\n", " ").split())
     return text if len(text) <= _SHORT else f"{text[: _SHORT - 1]}…"
-
-
-def _exports(statements: Sequence[object]) -> Iterator[str]:
-    for each in statements:
-        if isinstance(each, Cond):
-            yield from _exports((*each.then, *each.otherwise))
-        elif isinstance(each, Assign) and each.export:
-            yield from each.name.split() or [""]
-        elif isinstance(each, Rule) and each.targets.strip() == ".EXPORT_ALL_VARIABLES":
-            yield ""

@@ -56,11 +56,10 @@ def commands(line: str, kind: str = "") -> tuple[list[str], dict[str, str]]:
 def filled(text: str, given: Mapping[str, str]) -> str:
     """A shell text with values for the names of variables.
 
-    >>> filled("$V:${TAG:-$V-${BASE:-alpine}}", {"V": "1", "TAG": "", "BASE": ""})
-    '1:1-alpine'
+    >>> filled("$V:${TAG:-$V-${BASE:-alpine}}$V$TAG", {"V": "1", "TAG": "", "BASE": ""})
+    '1:1-alpine1'
     """
-    for name, value in given.items():
-        text = re.sub(rf"\$\{{{name}\}}|\${name}\b", lambda _, value=value: value, text)  # type: ignore[misc]
+    text = re.sub(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))", lambda match: given.get(match[1] or match[2], match[0]), text)
     while (match := _UNLESS_SET.search(text)) and match[1] in given:
         text = f"{text[: match.start()]}{given[match[1]] or match[2]}{text[match.end() :]}"
     return text
@@ -91,6 +90,7 @@ def key(text: str, folder: str) -> tuple[str, ...]:
         return (text,)
     if words[:1] == ["imgmake"]:
         words[0] = "make"  # for the Makefile's own targets
+    words[:1] = ["echo" if word == "/bin/echo" else word for word in words[:1]]
     words = [word for word in words if word != "--no-print-directory"] if words[:1] == ["make"] else words
     return contained.key(text) or _docker_key(text, words) or tuple(words)
 

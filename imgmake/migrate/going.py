@@ -57,6 +57,16 @@ def leaves(text: str) -> bool:
     return "cd " in text and not goes_on(text) and goes_on(text, folders=True)
 
 
+def reads_no_shell(text: str) -> bool:
+    """Whether make starts the program ``echo`` itself, and a shell's own ``echo`` may say something else.
+
+    https://git.savannah.gnu.org/cgit/make.git/tree/src/job.c (construct_command_argv_internal)
+    """
+    if not re.match(r"echo\s", text) or re.search(r"[#;\"*?\[\]&|<>(){}$`^~!\n]", re.sub(r"'[^']*'", "", text)):
+        return False
+    return bool(re.match(r"echo\s+-\w*[eE]", text) or re.search(r"'[^']*\\[^']*'", text))
+
+
 class _Reader:
     """One reading of a shell text, command by command."""
 

@@ -41,6 +41,7 @@ class Lines:
 
     values: Values
     whole: bool = False  # .ONESHELL
+    has_inputs: bool = False  # whether the target whose commands these are has prerequisites
     exports: frozenset[str] = frozenset()  # names in EXPORTED, which goes to every shell
 
     def _line(self, line: Line, scope: Scope) -> Step:
@@ -51,6 +52,7 @@ class Lines:
 
     def steps(self, recipe: Sequence[Line | Cond], scope: Scope) -> list[Step]:
         """The commands of a recipe. Raises Uncovered with the place in its text."""
+        self.has_inputs = bool(scope.get("^"))
         with self.values.done_elsewhere():
             first, rest = self._both(recipe, dict(scope))
         return [*first, *rest]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from imgmake.migrate import reader
+from imgmake.migrate.handed import handed
 from imgmake.migrate.includes import spliced
 from imgmake.migrate.model import Database, Doubt, Finding, Pipefile, Rule, Statement
 from imgmake.migrate.recipes import Recipes
@@ -75,6 +76,8 @@ def migrate(
         )
         pipefile = Writer(statements, database, values, rules, recipes).write()
         if values.hastened <= early:
+            notes = handed(database, make.folder, pipefile.overridable, recipes.exports)
+            pipefile = replace(pipefile, notes=(*pipefile.notes, *notes))
             return Migration(makefile, statements, database, values, pipefile, own)
         early |= values.hastened  # a Pipefile looks into these while it is loaded: once more, with them known then
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from imgmake.migrate.model import Assign, Cond, Include, Other, Rule
 from imgmake.migrate.python import names_in
@@ -43,3 +43,14 @@ def without(lines: list[str], python: str) -> list[str]:
 
 def code(body: str) -> str:
     return "\n".join(line for line in body.split("\n") if not line.lstrip().startswith("#"))
+
+
+def exports(statements: Sequence[object]) -> Iterator[str]:
+    """The names that a Makefile exports; an empty one when it exports all."""
+    for each in statements:
+        if isinstance(each, Cond):
+            yield from exports((*each.then, *each.otherwise))
+        elif isinstance(each, Assign) and each.export:
+            yield from each.name.split() or [""]
+        elif isinstance(each, Rule) and each.targets.strip() == ".EXPORT_ALL_VARIABLES":
+            yield ""

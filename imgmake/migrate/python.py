@@ -279,9 +279,9 @@ def shell_text(parts: Parts) -> tuple[str, dict[str, str], bool]:
             text += f"'\"{part.text}\"'" if kept else part.text
             quote = quote if kept else open_quote(part.text, quote)
             continue
-        follows = parts[at + 1].text[:1] if at + 1 < len(parts) and not parts[at + 1].name else ""
+        follows = _follows(parts[at + 1]) if at + 1 < len(parts) else ""
         by_name = _by_name(part, quote, braces=braces)
-        if by_name and _same_to_a_shell(part, text, quote):
+        if by_name and not _IN_NAME.search(today(parts[:at])) and _same_to_a_shell(part, text, quote, follows):
             given |= {} if part.shell else {by_name: part.name}
             text += _use(by_name, follows, quote)
             continue
@@ -292,6 +292,13 @@ def shell_text(parts: Parts) -> tuple[str, dict[str, str], bool]:
     if not spliced:
         return text, given, False
     return _as_f_string(text), given, True
+
+
+def _follows(part: Part) -> str:
+    """The first character behind a name; a letter, where it may be any."""
+    if not part.name or part.value.startswith("="):
+        return (part.value or part.text)[:1]
+    return "" if part.shell and _PLAIN.fullmatch(part.value) else "x"
 
 
 def _left_behind(part: Part, before: str) -> bool:
@@ -322,6 +329,7 @@ def _splice(part: Part, quote: str) -> str:
     return source
 
 
+_IN_NAME = re.compile(r"(?<!\\)\$\w*$")  # what comes next is more of the name of a variable of the shell's
 _MOVED = re.compile(r"(?:^|[;&|(\s])(?:cd|pushd)\s")
 
 
@@ -332,11 +340,14 @@ def _as_f_string(text: str) -> str:
     )
 
 
-def _same_to_a_shell(part: Part, before: str, quote: str) -> bool:
+def _same_to_a_shell(part: Part, before: str, quote: str, follows: str) -> bool:
     if before.endswith("\\") or not _PLAIN.fullmatch(part.value):
         return False
-    starts_word = not quote and (not before or before[-1] in " \t\n;&|(")
-    return not ("=" in part.value and starts_word and _command_position(before))
+    word = "'" if quote else re.split(r"[ \t\n;&|(]", before)[-1]
+    if re.match(r"\w+=", word) and re.search(r"\s", part.value):
+        return False  # a shell splits no value that it assigns
+    named = re.fullmatch(r"\w*", word)
+    return not ((follows == "=" or "=" in part.value) and named and _command_position(before))
 
 
 def _may_be_spliced(part: Part, quote: str) -> bool:
@@ -345,7 +356,7 @@ def _may_be_spliced(part: Part, quote: str) -> bool:
 
 
 def _command_position(before: str) -> bool:
-    words = re.split(r"[;&|(\n]", before)[-1].split()
+    words = re.sub(r"\S+$", "", re.split(r"[;&|(\n]", before)[-1]).split()
     return all("=" in word for word in words)
 
 

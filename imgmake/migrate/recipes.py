@@ -11,7 +11,7 @@ from imgmake.migrate import contained, docker
 from imgmake.migrate.arguments import mount, run_keywords
 from imgmake.migrate.docker import CALLER, HERE, Docker, Words
 from imgmake.migrate.expand import Uncovered
-from imgmake.migrate.going import goes_on
+from imgmake.migrate.going import goes_on, reads_no_shell
 from imgmake.migrate.itself import spoken
 from imgmake.migrate.lines import PREFIX, Lines, Step
 from imgmake.migrate.model import Line
@@ -31,6 +31,7 @@ from imgmake.migrate.values import Scope
 from imgmake.variables import LATE
 
 _OWN = re.compile(r"(?<!\\)\$\{?([A-Za-z_]\w*)")
+_ARGUMENTS = re.compile(r"\$\{?#?[@*#1-9]|\bshift\b|\bfor\s+\w+\s*(?:;|\n|do\b)")
 _BUILD_FLAGS = frozenset(
     {
         "tag",
@@ -160,8 +161,12 @@ class Recipes(Lines):
             # A whole text in brackets: what is ignored is the end of the line, not of its last command.
             simple = not re.search(r"[;&|\n]", plain)
             parts = [*parts, Part(" || true")] if simple else [Part("( "), *parts, Part(" ) || true")]
+        if self.shell == "/bin/sh" and not self.before and reads_no_shell(plain):
+            parts = [Part("/bin/"), *parts]
         if not self.stops and goes_on(today(parts)):
             parts = [Part("set +e; "), *parts]
+        if self.has_inputs and _ARGUMENTS.search(re.sub(r"'[^']*'", "", plain)):
+            parts = [Part("set --; "), *parts]  # make's shell has no arguments, imgmake's has the prerequisites
         if self.before:
             parts = [Part(f"{self.before}; "), *parts]
         body, given, spliced = shell_text(untabbed(parts))

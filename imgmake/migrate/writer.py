@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from imgmake.migrate import helpers, layout
 from imgmake.migrate.effects import Effects
 from imgmake.migrate.expand import Uncovered
-from imgmake.migrate.model import Assign, Comment, Cond, Include, Other, Pipefile, Rule
+from imgmake.migrate.model import Assign, Comment, Cond, Include, Left, Other, Pipefile, Rule
 from imgmake.migrate.outline import code, without
 from imgmake.migrate.python import names_in, quoted
 from imgmake.migrate.unread import UnreadWriter
@@ -56,6 +56,7 @@ class Writer(UnreadWriter):
             and k.exported == n
             and re.search(rf"^ *{k.python} = ", text, re.MULTILINE)
         }
+        self._changed_after_all(text)
         return Pipefile(
             text,
             tuple(self.rules.left),
@@ -63,6 +64,16 @@ class Writer(UnreadWriter):
             tuple(dict.fromkeys(each.target for each in self.declared)),
             overridable,
         )
+
+    def _changed_after_all(self, text: str) -> None:
+        """Of variables that are declared and then changed: make leaves those of its command line as they are."""
+        for name, found in self.values.definitions.items():
+            python = self.values.known(name).python if name in self.values.steps else ""
+            set_ = re.findall(rf"^( *{python} = )(var\()?", text, re.MULTILINE) if python else []
+            if len(set_) > 1 and any(var for _, var in set_) and not all(var for _, var in set_):
+                last = found[-1][0]
+                why = f"`make {name}=…` replaces all that is set; the Pipefile does this to the given value, too"
+                self.rules.notes.append(Left(last.line, f"{name} {last.op} {last.value}", why, file=last.file))
 
     def _text(self) -> str:
         named = {each.name for each in self.declared if each.name and each.name in self.used}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from imgmake.app.migrating import Migrated, migrate_makefile
+from imgmake.app.migrating import Migrated, check_makefile, migrate_makefile
 from imgmake.app.options import Options
 
 FILES = {
@@ -230,8 +230,6 @@ def test_comments_and_order_stay(migrate: Migrate) -> None:
 
 def test_a_difference_is_told(migrate: Migrate, repository: Path) -> None:
     """A Pipefile that somebody changed is compared with the Makefile, and both texts are shown."""
-    from imgmake.app.migrating import check_makefile
-
     (repository / "Makefile").write_text("a:\n\techo one\nb:\n\techo two\n")
     (repository / "Pipefile.py").write_text(
         'from imgmake import phony, sh\nphony("a", sh("echo one"))\nphony("b", sh("echo 2"))\n'
@@ -242,3 +240,17 @@ def test_a_difference_is_told(migrate: Migrate, repository: Path) -> None:
         (repository / "Pipefile.py").unlink()
     assert found["a"].verdict == "same"
     assert (found["b"].verdict, found["b"].make, found["b"].imgmake) == ("different", ("echo two",), ("echo 2",))
+
+
+def test_what_a_shell_is_not_given_is_told(repository: Path) -> None:
+    """The text of a command is the same with and without what is exported to it."""
+    (repository / "Makefile").write_text("export V = 1\na:\n\t./a.txt\nb:\n\t./a.txt\n")
+    (repository / "Pipefile.py").write_text(
+        'from imgmake import phony, sh\nphony("a", sh("./a.txt", V="1"))\nphony("b", sh("./a.txt"))\n'
+    )
+    try:
+        found = {each.target: each for each in check_makefile(Options(directory=repository)).compared}
+    finally:
+        (repository / "Pipefile.py").unlink()
+    assert found["a"].verdict == "same"
+    assert (found["b"].verdict, found["b"].why) == ("different", ("V is exported in make, and not given to: ./a.txt",))
