@@ -301,6 +301,22 @@ class Needs:
             text = self.values.ask(text, {"@": [Part(target)], "*": [Part(stem)]})
         return text.split()
 
+    def _below(self, target: str) -> set[str]:
+        """All that a target needs."""
+        found, todo = set[str](), [target]
+        while todo:
+            made = self.database.targets.get(todo.pop())
+            new = {*made.prerequisites, *made.order_only} - found - {target} if made is not None else set[str]()
+            found |= new
+            todo += new
+        return found
+
+    def _is_name(self, name: str) -> bool:
+        """Whether a prerequisite may be no file in the Pipefile."""
+        made = self.database.targets.get(name, Made(name, ()))
+        text = "\n".join(made.recipe)
+        return made.phony or bool(made.prerequisites and not made.recipe) or "docker" in text
+
 
 def _asked_for(name: str) -> str:
     """A file that is not there today as a prerequisite: where imgmake would load no rule, this one alone fails."""

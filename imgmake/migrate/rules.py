@@ -159,16 +159,6 @@ class Rules(Needs):
             self.notes.append(Left(rule.line, "", why, file=rule.file))
         return self._names(names)
 
-    def _below(self, target: str) -> set[str]:
-        """All that a target needs."""
-        found, todo = set[str](), [target]
-        while todo:
-            made = self.database.targets.get(todo.pop())
-            new = {*made.prerequisites, *made.order_only} - found - {target} if made is not None else set[str]()
-            found |= new
-            todo += new
-        return found
-
     def _mentioned_below(self, target: str) -> set[str]:
         """Every variable that the recipes of all that a target needs mention and do not set themselves."""
         found, names = set[str](), {target}
@@ -263,12 +253,6 @@ class Rules(Needs):
             found["<"] = found["^"] = found["+"] = []
         found["*"] = [Part(stem)] if stem else []
         return found
-
-    def _is_name(self, name: str) -> bool:
-        """Whether a prerequisite may be no file in the Pipefile."""
-        made = self.database.targets.get(name, Made(name, ()))
-        text = "\n".join(made.recipe)
-        return made.phony or bool(made.prerequisites and not made.recipe) or "docker" in text
 
     def _is_file(self, target: str, made: Made) -> bool:
         """Whether a target is a file: imgmake fails where a recipe does not make it, make would not mind.
