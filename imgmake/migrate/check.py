@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from imgmake.errors import ImgmakeError
 from imgmake.migrate import contained
-from imgmake.migrate.dryrun import Command, better, commands, filled, images, key, lacking, unwrapped
+from imgmake.migrate.dryrun import Command, better, commands, expanded, filled, images, key, lacking, unwrapped
 from imgmake.migrate.expand import mentioned
 from imgmake.migrate.going import leaves
 from imgmake.migrate.itself import LIST
@@ -23,6 +23,7 @@ from imgmake.migrate.model import EVERYWHERE, Compared
 from imgmake.migrate.outline import exports
 from imgmake.migrate.scratch import UNANSWERED, Make
 from imgmake.migrate.stops import BOTH, refused, stopped
+from imgmake.migrate.texts import AMBIENT
 
 # Of each line: its target, that one's kind, the text.
 Planned = Callable[[Sequence[str], Mapping[str, str]], Sequence[tuple[str, str, str]]]
@@ -227,14 +228,16 @@ class Checker:
             text = text.replace(ours, answer)
         for frame in sorted(self.migration.values.questions, key=lambda each: -len(each)):
             text = re.sub(frame, self._answered, text)
-        return re.sub(r"\$\{(HOME|USER|PATH|LOGNAME|TMPDIR)\}", lambda match: self.environ.get(match[1], ""), text)
+        return text
 
     def _answered(self, question: re.Match[str]) -> str:
         """What a shell answers, asked by make and where make asks, to a question with other values than today's."""
         return self.make.values([f"$(shell {question[0][2:-1].replace('$', '$$')})"])[0]
 
     def _key(self, text: str) -> tuple[str, ...]:
-        return key(text, str(self.make.folder))
+        """What is equal in two commands; what make has put in from the environment is as good as its name there."""
+        given = {name: self.environ.get(name, "") for name in AMBIENT}
+        return key(expanded(text, given), str(self.make.folder))
 
     # --- comparing ------------------------------------------------------------------------------------------
 

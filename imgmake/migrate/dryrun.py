@@ -16,6 +16,8 @@ _ASSIGNED = re.compile(r"[A-Za-z_]\w*=")
 _TIMES = re.compile(r"\b\d{8}-\d{6}\b|\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ?|\b1[6-9]\d{8}\b|\b2\d{9}\b")
 _DIRTY = re.compile(r"@time-[0-9a-f]{7,40}(-dirty)?")  # imgmake says when the tree is not the commit's
 _QUOTED = re.compile(r"\"(?:[^\"\\]|\\.)*\"|\\.|('[^']*')", re.DOTALL)
+_NAMED = re.compile(r"\\.|\$(?:\{(?P<braced>\w+)\}|(?P<name>[A-Za-z_]\w*))", re.DOTALL)
+_SEEN = re.compile(rf"\"(?:[^\"\\]|\\.)*\"|'[^']*'|{_NAMED.pattern}", re.DOTALL)
 _DOLLAR, _TICK = "\ue000", "\ue001"
 _UNLESS_SET = re.compile(r"\$\{(\w+):-([^{}]*)\}")
 _OURS = frozenset({"label", "provenance", "progress", "iidfile", "load", "rm", "force-rm", "quiet"})
@@ -63,6 +65,21 @@ def filled(text: str, given: Mapping[str, str]) -> str:
     while (match := _UNLESS_SET.search(text)) and match[1] in given:
         text = f"{text[: match.start()]}{given[match[1]] or match[2]}{text[match.end() :]}"
     return text
+
+
+def expanded(text: str, given: Mapping[str, str]) -> str:
+    """A shell text with values for the names of variables where its shell looks at them.
+
+    >>> expanded("echo $HOME '$HOME' \\"it's ${HOME}\\" \\\\$HOME", {"HOME": "/me"})
+    'echo /me \\'$HOME\\' "it\\'s /me" \\\\$HOME'
+    """
+
+    def looked_at(match: re.Match[str]) -> str:
+        if match[0].startswith('"'):
+            return f'"{_NAMED.sub(looked_at, match[0][1:-1])}"'
+        return given.get(match["name"] or match["braced"], match[0])
+
+    return _SEEN.sub(looked_at, text)
 
 
 def unwrapped(text: str) -> list[str]:

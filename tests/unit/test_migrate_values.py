@@ -55,6 +55,14 @@ SAME = {
         "SOURCES ?= a.c b.c\na:\n\techo $(SOURCES:.c=.o)\n",
         ["f'{each[:-2]}.o' if each.endswith('.c') else each for each in SOURCES.split()"],
     ),
+    "lines with a tab below a condition, where no rule is open": (
+        ".PHONY: a\nO ?= l\nifeq ($(O),l)\n\tF := --force\nelse\n\tF :=\nendif\na:\n\techo x $(F)\n",
+        ['if O == "l":\n    F = "--force"'],
+    ),
+    "a shell's own name for what it has from outside": (
+        'E = env \\\n\tP="$${PATH}" \\\n\tH="$(HOME)" \\\n\na:\n\t$(E) ./x.sh\n\techo \'$${HOME}\'\n',
+        ["env P=\"${PATH}\" H=\"${HOME}\"", "echo '${HOME}'"],
+    ),
     "text replaced": ("TAG ?= a/b\na:\n\techo $(subst /,-,$(TAG))\n", ["echo {TAG.replace('/', '-')}"]),
     "pieces of a version": (
         "V ?= 1.2.3\nMAJOR = $(firstword $(subst ., ,$(V)))\n"
