@@ -19,6 +19,7 @@ from imgmake.migrate.stated import Around, Mention, Stated
 from imgmake.migrate.values import Values
 
 _CALL = re.compile(r"(?:\$[({]MAKE[)}]|\bmake) ([^;&|<>`\\]+)")
+_NO_NAME = re.compile(r"[$()\"'{}]")
 _MANY = 5000  # names that patterns can come to
 LACKING = "is not here, and no rule makes it"
 _OTHER = "imgmake-other"  # a value that no Makefile tests for
@@ -155,7 +156,8 @@ class Needs:
         ]
         said = self.values.make.values([text.replace("$$", "$$$$") for text in plain]) if plain else []
         for text in (*said, *(text for text in calls if text not in plain)):
-            yield from (word for match in _CALL.finditer(text) for word in match[1].split() if "$" not in word)
+            words = [word for match in _CALL.finditer(text) for word in match[1].split()]
+            yield from (word for word in words if not _NO_NAME.search(word))  # prose speaks of make, too
 
     def _by_patterns(self, name: str) -> Iterator[str]:
         """What pattern rules need to make a target."""

@@ -98,7 +98,14 @@ class Rules(Needs):
             made = replace(made, prerequisites=every, order_only=(*order, *made.order_only), stem=stem)
         if not made.recipe and rule.recipe:
             made = replace(made, recipe=tuple(each.text for each in rule.recipe if isinstance(each, Line)))
-        return made
+        return self._patterned(made)
+
+    def _patterned(self, made: Made) -> Made:
+        """A target with the variables that patterns set for it, of which make's database does not tell."""
+        every = self.stated.given(made.name)
+        found = [each for each, around in every if all(self.holds(cond) is taken for cond, taken in around)]
+        given = tuple((each.name, each.op.replace("::", ":"), each.value) for each in found)
+        return replace(made, given=(*given, *made.given), specific=made.specific.union(each.name for each in found))
 
     def _whole(self, target: str, rule: Rule, made: Made) -> Rule:
         """The rule with the recipe that make has: of all double-colon rules, or one that comes from elsewhere."""
@@ -167,7 +174,7 @@ class Rules(Needs):
             name, set_ = todo.pop()
             if name not in names:
                 names.add(name)
-                made = self.database.targets.get(name, Made(name, ()))
+                made = self._patterned(self.database.targets.get(name, Made(name, ())))
                 own = set_ | {each for each, _, _ in made.given}
                 found |= self._mentions(Rule(0, name, "", recipe=tuple(lines(made)))) - own
                 todo += self._directly(name, own)
@@ -181,27 +188,32 @@ class Rules(Needs):
         """The scope with the variables that a target sets, and with those that are made of them."""
         inner = dict(scope)
         for name, op, text in made.given:
-            if op == "?=" and name in self.values.definitions:
+            if op == "?=" and (name in self.values.definitions or name in inner):
                 continue
-            before = self.values.parts(f"$({name}) ", scope) if op == "+=" else []
-            inner[name] = self._unless_given(name, [*before, *self.values.parts(text, inner)])
+            before = self.values.parts(f"$({name}) ", inner) if op == "+=" else []
+            inner[name] = self._unless_given(name, [*before, *self.values.parts(text, inner)], asked=op == "?=")
         if made.given:
             mentions = self._mentions(Rule(0, made.name, "", recipe=tuple(lines(made))))
             for name in sorted(mentions - set(inner)):
                 self._again(name, inner, set())
         return inner
 
-    def _unless_given(self, name: str, parts: list[Part]) -> list[Part]:
-        """A value of one target's; what stands on the command line is stronger, where others can be given it there."""
-        elsewhere = any(
+    def _unless_given(self, name: str, parts: list[Part], *, asked: bool) -> list[Part]:
+        """A value of one target's; what stands on the command line is stronger, where others can be given it there.
+
+        asked: whether it is a default, which waits for that.
+        """
+        elsewhere = asked or any(
             name in mentioned(text)
             for made in self.database.targets.values()
-            if name not in made.specific
+            if name not in self._patterned(made).specific
             for text in made.recipe
         )
         if not elsewhere or name in self.values.definitions or not name.isidentifier():
             return parts
         known = self.values.parts(f"$({name})")
+        if not parts:
+            return known
         source = f"{expression(known)} or {expression(parts)}"
         return [Part(name=source, value=today(parts))]
 

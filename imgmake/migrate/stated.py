@@ -27,6 +27,7 @@ class Stated:
 
     def __init__(self, statements: Sequence[Statement], make: Make) -> None:
         self._rules = list(_rules(statements, ()))
+        self._assigns = list(_of_patterns(statements, ()))
         texts = [text for rule, _ in self._rules for text in (rule.targets, rule.prerequisites, rule.order_only)]
         names = [tuple(text.replace("\\:", ":").split()) for text in _expanded(texts, make)]
         self._targets = {id(rule): names[3 * at] for at, (rule, _) in enumerate(self._rules)}
@@ -54,6 +55,15 @@ class Stated:
     def of_rule(self, rule: Rule) -> Sequence[Mention]:
         """What one rule says of each of its targets."""
         return [each for target in self.targets(rule) for each in self.of(target) if each.rule is rule]
+
+    def given(self, target: str) -> list[tuple[Assign, Around]]:
+        """The variables that patterns set for a target, those of the pattern that fits it best last."""
+        fitting = [
+            (-min(map(len, stems)), each, around)
+            for each, around in self._assigns
+            if (stems := [stem for name in each.target.split() if (stem := stem_of(name, target))])
+        ]
+        return [(each, around) for _, each, around in sorted(fitting, key=lambda one: one[0])]
 
     def rules(self) -> Iterator[tuple[Rule, Around]]:
         """All rules in their order, each with the conditions around it."""
@@ -87,6 +97,15 @@ def _rules(statements: Iterable[object], around: Around) -> Iterator[tuple[Rule,
         elif isinstance(each, Cond):
             yield from _rules(each.then, (*around, (each, True)))
             yield from _rules(each.otherwise, (*around, (each, False)))
+
+
+def _of_patterns(statements: Iterable[object], around: Around) -> Iterator[tuple[Assign, Around]]:
+    for each in statements:
+        if isinstance(each, Assign) and "%" in each.target:
+            yield each, around
+        elif isinstance(each, Cond):
+            yield from _of_patterns(each.then, (*around, (each, True)))
+            yield from _of_patterns(each.otherwise, (*around, (each, False)))
 
 
 def _expanded(texts: Sequence[str], make: Make) -> list[str]:

@@ -63,6 +63,11 @@ SAME = {
         'E = env \\\n\tP="$${PATH}" \\\n\tH="$(HOME)" \\\n\na:\n\t$(E) ./x.sh\n\techo \'$${HOME}\'\n',
         ["env P=\"${PATH}\" H=\"${HOME}\"", "echo '${HOME}'"],
     ),
+    "variables of a pattern's targets": (
+        "b/%: R ?= root\nb/%: P ?=\nb/%: V := 1\nb/xx%: R ?= none\n.PHONY: b/x b/xxx\n"
+        "b/x b/xxx: b/%:\n\techo $(R) $(P) $(V) $@\nb/x: V += 2\nall: b/x b/xxx\n",
+        ["echo {R or 'root'} $P 1 2 b/x", "echo {R or 'root'} $P 1 b/xxx"],
+    ),
     "text replaced": ("TAG ?= a/b\na:\n\techo $(subst /,-,$(TAG))\n", ["echo {TAG.replace('/', '-')}"]),
     "pieces of a version": (
         "V ?= 1.2.3\nMAJOR = $(firstword $(subst ., ,$(V)))\n"
