@@ -18,6 +18,15 @@ from imgmake.migrate.python import Part, Parts, expression, identifier, merged, 
 
 Scope = Mapping[str, Parts]
 
+
+class Given(list[Part]):
+    """What a scope gives to a name, and the text that it comes from, for who looks into it."""
+
+    def __init__(self, parts: Parts, text: str, scope: Mapping[str, Parts]) -> None:
+        super().__init__(parts)
+        self.text, self.scope = text, dict(scope)
+
+
 NO_SCOPE: Scope = MappingProxyType({})
 SPECIAL = re.compile(r"[@<^?*+|%][DF]")
 _WORLDLY = frozenset({"origin", "flavor", "file", "guile"})
@@ -227,6 +236,14 @@ class Calls:
         if not today(self.parts(body, inner)).rstrip(" \t").endswith("\n"):
             return None  # all turns are one line, for one shell
         return each, functions.words_of(words), body, inner
+
+    def choice(self, text: str, scope: Scope) -> tuple[str, str, str] | None:
+        """Of a text that is an ``$(if …)``: its condition, and both texts. Raises TooLate, Uncovered."""
+        whole = list(pieces(text.strip()))
+        if len(whole) != 1 or not isinstance(whole[0], Call) or whole[0].function != "if":
+            return None
+        test, then, *rest = (*arguments(whole[0].arguments), "")[:2] + tuple(arguments(whole[0].arguments)[2:])
+        return functions.condition(self.at_load(test.strip(), scope)), then, ",".join(rest)
 
     def each(self, name: str) -> str:
         """The name of a loop: as in the Makefile, where nothing else is called so."""

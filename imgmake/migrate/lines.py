@@ -101,6 +101,14 @@ class Lines:
             imports = frozenset[str]().union(*(step.imports for step in steps))
             yield Step(f"[{listed(steps)} for {name} in {words}]", "choice", line.line, imports, needs)
             return
+        if choice := self.values.choice(line.text[len(prefix) :], scope):
+            test, *texts = choice
+            then, other = (list(self._commands(Line(line.line, prefix + text.strip()), scope)) for text in texts)
+            if test in ("True", "False"):
+                yield from then if test == "True" else other
+            elif then or other:
+                yield _chosen(test, then, other, line.line)
+            return
         for parts in lines_of(self.values.parts(line.text[len(prefix) :], scope)):
             head = (PREFIX.match(parts[0].text) or [""])[0] if parts and not parts[0].name else ""
             bare = [Part(parts[0].text[len(head) :], dollar=parts[0].dollar), *parts[1:]] if head else parts
@@ -139,21 +147,21 @@ class Lines:
             scope.update(sides[0] if test else sides[1])
             return then if test else other
         scope.update(self.values.chosen(test, *sides))
-        if not then and not other:
-            return []
-        both = [*then, *other]
-        source = f"{listed(then)} if {test} else {listed(other)}"
-        names = frozenset(re.findall(r"[A-Za-z_]\w*", re.sub(r"\"[^\"]*\"", "", str(test))))
-        return [
-            Step(
-                source,
-                "choice",
-                cond.line,
-                frozenset[str]().union(*(step.imports for step in both)),
-                names.union(*(step.needs for step in both)),
-                notes=tuple(note for step in both for note in step.notes),
-            )
-        ]
+        return [_chosen(test, then, other, cond.line)] if then or other else []
+
+
+def _chosen(test: str, then: Sequence[Step], other: Sequence[Step], line: int) -> Step:
+    """The commands of one side or of the other."""
+    both = [*then, *other]
+    names = frozenset(re.findall(r"[A-Za-z_]\w*", re.sub(r"\"[^\"]*\"", "", test)))
+    return Step(
+        f"{listed(then)} if {test} else {listed(other)}",
+        "choice",
+        line,
+        frozenset[str]().union(*(step.imports for step in both)),
+        names.union(*(step.needs for step in both)),
+        notes=tuple(note for step in both for note in step.notes),
+    )
 
 
 def ignoring(recipe: Sequence[Line | Cond], database: Database, target: str) -> Sequence[Line | Cond]:

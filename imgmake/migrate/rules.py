@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from imgmake.migrate import contained, handing
 from imgmake.migrate.arguments import image_arguments
+from imgmake.migrate.calling import Given
 from imgmake.migrate.expand import Uncovered, mentioned
 from imgmake.migrate.lines import Mixed, Step, ignoring
 from imgmake.migrate.model import Cond, Doubt, Left, Line, Made, Rule
@@ -190,8 +191,9 @@ class Rules(Needs):
         for name, op, text in made.given:
             if op == "?=" and (name in self.values.definitions or name in inner):
                 continue
-            before = self.values.parts(f"$({name}) ", inner) if op == "+=" else []
-            inner[name] = self._unless_given(name, [*before, *self.values.parts(text, inner)], asked=op == "?=")
+            whole = f"$({name}) {text}" if op == "+=" else text
+            parts = self._unless_given(name, self.values.parts(whole, inner), asked=op == "?=")
+            inner[name] = Given(parts, whole, inner)
         if made.given:
             mentions = self._mentions(Rule(0, made.name, "", recipe=tuple(lines(made))))
             for name in sorted(mentions - set(inner)):

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from imgmake.migrate import functions
-from imgmake.migrate.calling import NO_SCOPE, SPECIAL, Calls, Scope, plain
+from imgmake.migrate.calling import NO_SCOPE, SPECIAL, Calls, Given, Scope, plain
 from imgmake.migrate.definitions import AUTOMATIC, Known
 from imgmake.migrate.expand import Call, Dollar, Odd, Text, Uncovered, Use, mentioned, pieces
 from imgmake.migrate.model import Assign, Cond, Database
-from imgmake.migrate.python import Part, TooLate, expression, merged, names_in, today
+from imgmake.migrate.python import Part, Parts, TooLate, expression, merged, names_in, today
 from imgmake.migrate.questions import question, spelt
 from imgmake.migrate.scratch import Make
 
@@ -100,7 +100,7 @@ class Texts(Calls):
 
     def _use(self, name: str, raw: str, scope: Scope) -> list[Part]:
         if name in scope:
-            return list(scope[name]) if not self._loading else [_looked_into(part) for part in scope[name]]
+            return list(scope[name]) if not self._loading else self._inside(name, scope[name])
         if name in AUTOMATIC or SPECIAL.fullmatch(name):
             return self._automatic(name, raw, scope)
         if re.fullmatch(r"\d+", name):
@@ -110,6 +110,15 @@ class Texts(Calls):
         if self._bound(name, scope):
             return self.parts(self.definitions[name][-1][0].value, scope)
         return self._value(self.known(name), scope)
+
+    def _inside(self, name: str, given: Parts) -> list[Part]:
+        """What a scope gives to a name, for who looks into it."""
+        parts = [_looked_into(part) for part in given]
+        if not any(part.dollar or part.late for part in parts):
+            return parts
+        if isinstance(given, Given):
+            return self.parts(given.text, given.scope)
+        raise Uncovered(f"$({name}) is what only a shell knows")
 
     def _ambient(self, name: str) -> Part | None:
         """What every shell has: where it is, and who it works for."""

@@ -283,7 +283,8 @@ class Values(Meanings, Texts, Conditions):
         plain = all(not isinstance(piece, Call) or piece.function == "shell" for piece in whole)
         if each.name in self.early or not plain or not NAME.fullmatch(each.name):
             inner = self._source(self.at_load(text))
-            return self._declared(each, inner) if NAME.fullmatch(each.name) and plain else inner
+            declared = NAME.fullmatch(each.name) and (plain or each.op == "?=")
+            return self._declared(each, inner) if declared else inner
         if len(whole) == 1 and isinstance(whole[0], Call):
             parts = self.shell_parts(whole[0].arguments)
             if not self.today.get(each.name):

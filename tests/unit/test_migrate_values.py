@@ -68,6 +68,16 @@ SAME = {
         "b/x b/xxx: b/%:\n\techo $(R) $(P) $(V) $@\nb/x: V += 2\nall: b/x b/xxx\n",
         ["echo {R or 'root'} $P 1 2 b/x", "echo {R or 'root'} $P 1 b/xxx"],
     ),
+    "a default that asks": ("C ?= $(if $(shell command -v sh),a,b)\na:\n\techo $(C)\n", ['C = var("C", "a" if shell(']),
+    "a line that is there under a condition": (
+        "N = $(shell true)\nA = $(shell echo x)\na: I = $(shell echo y)\na:\n\t$(if $(N),-docker stop $(N))\n"
+        "\t$(if $(A),-docker stop $(A),echo none)\n\t$(if $(I),-docker rm $(I))\n",
+        [
+            'sh("docker stop $N || true") if N else []',
+            'sh("docker stop $A || true") if A else sh("echo none")',
+            'sh("docker rm $(echo y) || true") if shell("echo y") else []',
+        ],
+    ),
     "text replaced": ("TAG ?= a/b\na:\n\techo $(subst /,-,$(TAG))\n", ["echo {TAG.replace('/', '-')}"]),
     "pieces of a version": (
         "V ?= 1.2.3\nMAJOR = $(firstword $(subst ., ,$(V)))\n"
