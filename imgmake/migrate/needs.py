@@ -18,6 +18,8 @@ from imgmake.migrate.python import Part, Parts, expression, quoted, today
 from imgmake.migrate.stated import Around, Mention, Stated
 from imgmake.migrate.values import Values
 
+_PATTERN = re.compile(r"(?<!\S)(\$\(wildcard [^()$,\s]*\))(?!\S)")
+_GLOBBED = re.compile(r"\[str\(path\) for path in (glob\(.*\))\]")
 _CALL = re.compile(r"(?:\$[({]MAKE[)}]|\bmake) ([^;&|<>`\\]+)")
 _NO_NAME = re.compile(r"[$()\"'{}]")
 _MANY = 5000  # names that patterns can come to
@@ -266,14 +268,25 @@ class Needs:
 
     def written(self, text: str, target: str = "", stem: str = "") -> list[tuple[str, str]] | None:
         """Each prerequisite's name and its source; None when that has to be asked of make."""
-        found = self.spelt(text, target, stem)
-        if found is None:
-            return None
-        pairs = []
-        for name, word in found:
-            source = expression(word).replace("%", stem or "%")
-            pairs += [(each, source) for each in self._matching(name.replace("%", stem or "%"))]
+        pairs = list[tuple[str, str]]()
+        for at, piece in enumerate(_PATTERN.split(text)):
+            if at % 2:
+                pairs += self._globbed(piece)
+                continue
+            found = self.spelt(piece, target, stem)
+            if found is None:
+                return None
+            for name, word in found:
+                source = expression(word).replace("%", stem or "%")
+                pairs += [(each, source) for each in self._matching(name.replace("%", stem or "%"))]
         return pairs
+
+    def _globbed(self, text: str) -> list[tuple[str, str]]:
+        """The files of a ``$(wildcard …)`` of today, and the list that they are in."""
+        found = self.values.parts(text)
+        source = found[0].words if len(found) == 1 and found[0].words else ""
+        source = _GLOBBED.sub(r"\1", source)  # a rule takes paths as they are
+        return [(name, source or quoted(name)) for name in today(found).split()]
 
     def spelt(self, text: str, target: str = "", stem: str = "") -> list[tuple[str, Parts]] | None:
         """Each word of a text of names, and how it is spelt; None when that has to be asked of make."""

@@ -79,6 +79,9 @@ _RUN_FLAGS = frozenset(
         "add-host",
     }
 )
+# Names of the environment that docker and its tools look at; those that only choose the builder, or how it talks.
+_DOCKER = re.compile(r"DOCKER|BUILD|COMPOSE|HADOLINT|SSH|HOME$|PATH$|SOURCE_DATE|(?i:\w+_proxy$)")
+_BUILDERS = frozenset({"DOCKER_BUILDKIT", "COMPOSE_DOCKER_CLI_BUILD", "BUILDKIT_PROGRESS", "DOCKER_CLI_EXPERIMENTAL"})
 
 
 OWN = "own"  # marks text that this module itself put in: $in and $out
@@ -138,7 +141,8 @@ class Recipes(Lines):
 
     def _command(self, parts: list[Part], line: Line, prefix: str) -> Step:
         parts = parts if self.literal else spoken(parts, self.values)
-        plain = not (self.literal or "-" in prefix or self.before or self.exports or self.own or self.whole)
+        seen = any(_DOCKER.match(name) and name not in _BUILDERS for name in self.exports)
+        plain = not (self.literal or "-" in prefix or self.before or seen or self.own or self.whole)
         step = self._idiom(parts, line.line) if plain else None
         return step or self._sh(parts, line, ignored="-" in prefix)
 

@@ -56,6 +56,18 @@ def unsaid(found: Migrated) -> list[object]:
 
 # A Makefile, and lines that its Pipefile holds. Every target has to be the same, or the same but better.
 SAME = {
+    "a wildcard among prerequisites": (
+        "dist/app: a.txt $(wildcard *.c)\n\tcc -o dist/app x.c y.c\ndist/b: $(wildcard b*.txt)\n\tcp b.txt dist/b\n",
+        ['file("dist/app", "a.txt", glob("*.c"), sh("', 'file("dist/b", glob("b*.txt"), sh("'],
+    ),
+    "a shell's text in single quotes": (
+        "X ?= ab\nall:\n\techo $(shell echo '$(X)' | tr a-z A-Z)\n",
+        ["""sh('echo $(echo "${X}" | tr a-z A-Z)')"""],
+    ),
+    "what is exported, and what docker looks at": (
+        "export DOCKER_BUILDKIT = 1\nexport LEVEL := 2\nbuild:\n\tdocker build -t a .\nrun:\n\t./run $$LEVEL\n",
+        ['image("build", tags="a")', 'sh("./run $LEVEL", **EXPORTED)'],
+    ),
     "defaults": (
         "TAG ?= latest\nIMAGE := acme/app\nbuild:\n\tdocker build -t $(IMAGE):$(TAG) .\n",
         ['TAG = var("TAG", "latest")', 'IMAGE = "acme/app"', 'image("build", tags=f"{IMAGE}:{TAG}")'],
