@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,9 +18,10 @@ from imgmake.app.proving import compare, prove
 from imgmake.app.reviewing import reviewed
 from imgmake.app.session import FOLDER
 from imgmake.errors import UsageError
+from imgmake.migrate import sources
 from imgmake.migrate.mending import Mend
 from imgmake.migrate.migration import Migration, migrate
-from imgmake.migrate.model import Compared
+from imgmake.migrate.model import Compared, Doubt
 from imgmake.migrate.report import report
 from imgmake.migrate.scratch import Make, copy, repository
 from imgmake.pipefile.loader import NAME
@@ -42,7 +43,7 @@ def migrating(options: Options) -> tuple[str, int]:
 
 def _told(found: Migrated) -> str:
     pipefile = found.migration.pipefile
-    return report(
+    told = report(
         found.makefile,
         found.written,
         found.migration.findings,
@@ -50,8 +51,10 @@ def _told(found: Migrated) -> str:
         pipefile.left,
         found.compared,
         isolated=found.isolated,
+        asked=found.asked,
         mended=[(each.file, each.line, each.why) for each in found.mended],
     )
+    return found.placed(told)
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ class Migrated:
     isolated: bool = True
     written: str = ""  # where the Pipefile was written
     mended: tuple[Mend, ...] = ()  # what make was spared to read, since it could not
+    asked: tuple[str, str] | None = None  # another tool than make, and how
+    placed: Callable[[str], str] = str  # names the lines of what was read as a Makefile
 
 
 def migrate_makefile(options: Options, makefile: str = "", *, literal: bool = False, write: bool = True) -> Migrated:
@@ -81,8 +86,7 @@ def migrate_makefile(options: Options, makefile: str = "", *, literal: bool = Fa
             f"{pipefile} is there already: it is not overwritten", hint="--stdout shows what would be written"
         )
     with _scratch(folder, options) as scratch:
-        make = Make(scratch, path.name, LocalShell(), options.environ)
-        text = (scratch / path.name).read_text(errors="replace")
+        make, text = sources.make(scratch, path.name, LocalShell(), options.environ)
         migration, compared = prove(
             options,
             scratch,
@@ -91,12 +95,11 @@ def migrate_makefile(options: Options, makefile: str = "", *, literal: bool = Fa
                 path.name, text, make, literal=literal, doubted=doubts.targets, waiting=doubts.waiting
             ),
         )
-        migration = reviewed(options, scratch, migration)
+        migration = reviewed(options, scratch, migration, make)
+        migration = replace(migration, pipefile=replace(migration.pipefile, text=make.placed(migration.pipefile.text)))
         if write:
             pipefile.write_text(migration.pipefile.text)
-        return Migrated(
-            path.name, migration, compared, make.isolated, str(pipefile) if write else "", tuple(make.mended)
-        )
+        return _migrated(path.name, migration, compared, make, str(pipefile) if write else "")
 
 
 def check_makefile(options: Options, makefile: str = "") -> Migrated:
@@ -105,13 +108,28 @@ def check_makefile(options: Options, makefile: str = "") -> Migrated:
     if not (path.parent / NAME).exists():
         raise UsageError(f"there is no {path.parent / NAME} to compare", hint="imgmake --migrate writes one")
     with _scratch(path.parent.resolve(), options) as scratch:
-        make = Make(scratch, path.name, LocalShell(), options.environ)
-        migration = migrate(path.name, (scratch / path.name).read_text(errors="replace"), make)
+        make, text = sources.make(scratch, path.name, LocalShell(), options.environ)
+        failing = {name: Doubt(2, why) for name, why in make.failing.items()}
+        migration = migrate(path.name, text, make, doubted=failing)
         text = (path.parent / NAME).read_text()
         migration = replace(migration, pipefile=replace(migration.pipefile, text=text))
         compared = compare(options, scratch, make, migration)
-        migration = reviewed(options, scratch, migration)
-        return Migrated(path.name, migration, compared, make.isolated, mended=tuple(make.mended))
+        return _migrated(path.name, reviewed(options, scratch, migration, make), compared, make)
+
+
+def _migrated(
+    file: str, migration: Migration, compared: tuple[Compared, ...], make: Make, written: str = ""
+) -> Migrated:
+    return Migrated(
+        file,
+        migration,
+        compared,
+        make.isolated,
+        written,
+        tuple(make.mended),
+        make.tool if make.tool[0] else None,
+        make.placed,
+    )
 
 
 def _makefile(folder: Path, name: str) -> Path:

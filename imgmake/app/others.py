@@ -29,10 +29,8 @@ from imgmake.shell import LocalShell
 def migrating(options: Options) -> tuple[str, int]:
     """`--migrate` and `--check`: what is told, and the exit code: 1 when `--check` finds a difference."""
     file, others = chosen(options)
-    if Path(file).name.lower().lstrip(".") in ("justfile", "taskfile.yml", "taskfile.yaml"):
-        raise UsageError(f"--migrate does not read {file}", hint=f"it takes a Makefile, {sources.KINDS}")
-    if not sources.known(file):
-        text, code = migrating_makefile(options)
+    if not sources.known(file) or sources.translated(file):
+        text, code = migrating_makefile(replace(options, migrate=file))
         return (text if options.stdout or not others else text + _beside(file, others)), code
     found = migrate_other(options, file, write=not (options.stdout or options.check))
     if options.stdout and not options.check:

@@ -23,7 +23,7 @@ from imgmake.pipefile.loader import NAME
 
 _ROUNDS = 10  # times that a Makefile is written down; most are once
 _ASSIGNED = re.compile(r"( *)(\w+) = (?!=)")
-_LEFT_OUT, _WIDTH = 3, 118
+_FAILS, _LEFT_OUT, _WIDTH = 2, 3, 118
 # The target that a message is about, whatever others it names.
 _SUBJECTS = re.compile(r"'([^']*)' needs '|\b(?:check|file|image|phony|publish) '([^']*)': ")
 _PLACES = re.compile(r"^Pipefile\.py:(\d+): ", re.MULTILINE)
@@ -94,7 +94,7 @@ def prove(
     scratch: a copy of the folder, in which make runs and the Pipefile may stand.
     write:   the migration, given what is doubted.
     """
-    doubts, text = Doubts(), ""
+    doubts, text = Doubts({name: Doubt(_FAILS, why) for name, why in make.failing.items()}), ""
     for _ in range(_ROUNDS - 1):
         migration = doubts.applied(write(doubts))
         if migration.pipefile.text == text and doubts.blame(doubts.last):
@@ -136,9 +136,9 @@ def _tried(
 
 
 def given(make: Make, migration: Migration) -> dict[str, str]:
-    """Values for what the guards ask for that make was spared: with them both sides go on."""
+    """Values without which nothing runs, or that guards ask for that make was spared: with them both sides go on."""
     if not any(each.guard for each in make.mended):
-        return {}
+        return {name: value for name, value in make.assumed.items() if name in migration.pipefile.overridable}
     asked = {name for cond in _guarding(migration.statements) for text in cond for name in mentioned(text)}
     asked |= {text for cond in _guarding(migration.statements) for text in cond}
     empty = [name for name, value in migration.pipefile.overridable.items() if not value]

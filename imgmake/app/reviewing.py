@@ -12,12 +12,15 @@ from imgmake.app.wiring import Looks, load
 from imgmake.errors import ImgmakeError
 from imgmake.migrate.migration import Migration
 from imgmake.migrate.review import Written, review
+from imgmake.migrate.scratch import Make
 from imgmake.sources.files import LocalSources, NoCache
 
 
-def reviewed(options: Options, scratch: Path, migration: Migration) -> Migration:
+def reviewed(options: Options, scratch: Path, migration: Migration, make: Make) -> Migration:
     """The migration with its findings; the Pipefile stands in the scratch folder."""
-    found = review(migration.own, migration.database, migration.values, scratch, written(options, scratch))
+    found = review(
+        migration.own, migration.database, migration.values, scratch, written(options, scratch), make.tool[0]
+    )
     return replace(migration, findings=found)
 
 

@@ -145,7 +145,8 @@ class VariableWriter:
 
     def _input(self, name: str) -> None:
         known = self.values.known(name)
-        self.lines.append(f"{known.python} = var({quoted(known.exported)}, {quoted(self._unset(name))})")
+        default = "" if name in self.values.make.required else f", {quoted(self._unset(name))}"
+        self.lines.append(f"{known.python} = var({quoted(known.exported)}{default})")
 
     def _steps(self, name: str, python: str) -> None:
         """The definitions one after the other, each under its conditions."""

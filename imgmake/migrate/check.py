@@ -14,7 +14,18 @@ from dataclasses import dataclass, field, replace
 
 from imgmake.errors import ImgmakeError
 from imgmake.migrate import contained
-from imgmake.migrate.dryrun import Command, better, commands, expanded, filled, images, key, lacking, unwrapped
+from imgmake.migrate.dryrun import (
+    Command,
+    better,
+    commands,
+    expanded,
+    filled,
+    images,
+    key,
+    lacking,
+    short,
+    unwrapped,
+)
 from imgmake.migrate.expand import mentioned
 from imgmake.migrate.going import leaves
 from imgmake.migrate.itself import LIST
@@ -44,7 +55,6 @@ _FIXED = {
 OVERRIDDEN = "imgmake-check"
 _IN_CONTAINER = re.compile(r"\bdocker\s+(?:container\s+)?run\b")
 _ALONE = re.compile(r"docker (?:run|build|buildx build|tag|push)\b|imgmake\b|echo\b|mkdir -p")
-_SHORT = 80
 _MOST = 12  # targets that are compared anew for each variable
 _ALL = 120  # of all variables
 _PATIENCE = 4.0  # seconds that make may take for these
@@ -94,17 +104,20 @@ class Checker:
     def _overridden(self, name: str, before: Sequence[Compared], said: Mapping[str, str], most: int) -> list[Compared]:
         """The targets whose commands the variable changes, with another value of it."""
         found = []
-        value = {name: OVERRIDDEN}
+        value = {name: _sample(self.migration.pipefile.overridable[name])}
         changed = [
             one
             for one in before
-            if one.verdict != "different" and one.target not in said and self._mentions(one.target, name)
+            if one.verdict != "different"
+            and one.target not in said
+            and self.make.takes(one.target, name)
+            and self._mentions(one.target, name)
         ]
         self.make.ahead([one.target for one in changed[:most]], {**self._metadata()[0], **value})
         for one in changed[:most]:
             compared = self.one(one.target, value)
             if compared.verdict == "different":
-                found.append(replace(compared, target=f"{one.target} {name}={OVERRIDDEN}"))
+                found.append(replace(compared, target=f"{one.target} {name}={value[name]}"))
         return found
 
     def _mentions(self, target: str, name: str) -> bool:
@@ -130,6 +143,8 @@ class Checker:
         if why := self._untold(target) or (f"{complaint}: it is not compared" if code == UNANSWERED else ""):
             return Compared(target, "different", (why,), tuple(filter(None, out)), said=True)
         try:
+            needless = [name for name in self.make.required if not self._mentions(target, name)]
+            given = {name: value for name, value in given.items() if name not in needless}
             ours = self._entered(
                 self._ours(self.planned((target,), {**given, **overrides})), out, {**given, **overrides}
             )
@@ -138,7 +153,7 @@ class Checker:
                 return Compared(target, "same", (f"{BOTH}: {complaint}",))
             return Compared(target, "different", (f"imgmake: {error.message}",), tuple(filter(None, out)))
         if code:
-            return stopped(target, complaint, out, ours)
+            return stopped(target, complaint, out, ours, self._tool)
         found = self._compare(target, self._theirs(out), ours)
         return self._remade(found, {**theirs, **overrides}, ours) if found.verdict == "different" else found
 
@@ -166,6 +181,10 @@ class Checker:
                 what = "folder" if path.is_dir() else "file"
                 found[name] = f"make takes the {what} {name} for it, and never runs it"
         return found
+
+    @property
+    def _tool(self) -> str:
+        return self.make.tool[0] or "make"
 
     def _metadata(self) -> tuple[dict[str, str], dict[str, str]]:
         """What make and imgmake are both given for the build's time and commit, which differ from run to run.
@@ -248,10 +267,10 @@ class Checker:
         for command in theirs:
             found = [(at, each, told) for at, each in rest if (told := self._equal(command, each, theirs)) is not None]
             if not found:
-                reason = lacking(command, ours) or self._own_doing(command, ours)
+                reason = lacking(command, ours) or self._own_doing(command, ours) or self._again(command, theirs)
                 if not reason:
                     return Compared(
-                        target, "different", (f"make runs what imgmake does not: {_short(command)}",), *texts
+                        target, "different", (f"{self._tool} runs what imgmake does not: {short(command)}",), *texts
                     )
                 why.append(reason)
                 continue
@@ -265,7 +284,7 @@ class Checker:
         reasons = [self._extra(extra, target) for _, extra in rest]
         if None in reasons:
             extra = rest[reasons.index(None)][1]
-            return Compared(target, "different", (f"imgmake runs what make does not: {_short(extra)}",), *texts)
+            return Compared(target, "different", (f"imgmake runs what {self._tool} does not: {short(extra)}",), *texts)
         if not self._in_order(theirs, [ours[at] for at in sorted(met)]):
             return Compared(target, "different", ("the commands of a target come in another order",), *texts)
         if race := self._race(theirs, ours):
@@ -279,7 +298,7 @@ class Checker:
         """What every shell is given in make, and this one is not, as it is told; docker may be run without a shell."""
         alone = ours.kind in ("check", "image", "publish") or _ALONE.match(ours.text)
         name = "" if alone else min(self.migration.values.exported - ours.given.keys(), default="")
-        return name and f"{name} is exported in make, and not given to: {_short(ours)}"
+        return name and f"{name} is exported in make, and not given to: {short(ours)}"
 
     def _in_order(self, theirs: Sequence[Command], ours: Sequence[Command]) -> bool:
         """Whether the commands of each target come one after the other in make, whatever comes between them."""
@@ -325,6 +344,10 @@ class Checker:
         name, *removed = command.key or ("",)
         is_own = name == "rm" and removed and set(removed) <= set(self.migration.pipefile.targets)
         return "what only patterns name is kept, where make removes it again" if is_own else ""
+
+    def _again(self, command: Command, theirs: Sequence[Command]) -> str:
+        """Why a command is not needed that was run before, for another that needs the same."""
+        return self.make.repeats if sum(each.key == command.key for each in theirs) > 1 else ""
 
     def _equal(self, theirs: Command, ours: Command, every: Sequence[Command]) -> list[str] | None:
         """Why two commands are equal, as far as that has to be told; None when they are not."""
@@ -393,6 +416,6 @@ class Checker:
         return found
 
 
-def _short(command: Command) -> str:
-    text = " ".join(command.text.replace("\\\n", " ").split())
-    return text if len(text) <= _SHORT else f"{text[: _SHORT - 1]}…"
+def _sample(default: str) -> str:
+    """Another value than the default; of a platform another one, since imgmake knows these."""
+    return "linux/s390x" if re.fullmatch(r"linux/[\w/]+", default) else OVERRIDDEN

@@ -18,6 +18,7 @@ _DIRTY = re.compile(r"@time-[0-9a-f]{7,40}(-dirty)?")  # imgmake says when the t
 _QUOTED = re.compile(r"\"(?:[^\"\\]|\\.)*\"|\\.|('[^']*')", re.DOTALL)
 _NAMED = re.compile(r"\\.|\$(?:\{(?P<braced>\w+)\}|(?P<name>[A-Za-z_]\w*))", re.DOTALL)
 _SEEN = re.compile(rf"\"(?:[^\"\\]|\\.)*\"|'[^']*'|{_NAMED.pattern}", re.DOTALL)
+_SHORT = 80  # characters
 _DOLLAR, _TICK = "\ue000", "\ue001"
 _UNLESS_SET = re.compile(r"\$\{(\w+):-([^{}]*)\}")
 _OURS = frozenset({"label", "provenance", "progress", "iidfile", "load", "rm", "force-rm", "quiet"})
@@ -52,7 +53,8 @@ def commands(line: str, kind: str = "") -> tuple[list[str], dict[str, str]]:
     if len(words) < 3 or words[1] != "-ec":
         plain = line.partition(" ")[2] if kind == "image" and "DOCKER_BUILDKIT" in given else line
         return re.split(r"(?<!\\)\n", plain), {}
-    return [each for each in re.split(r"(?<!\\)\n", filled(words[2], given)) if each.strip()], given
+    found = re.split(r"(?<!\\)\n", filled(words[2], given))
+    return [each for each in found if each.strip() and not each.lstrip().startswith("#")], given
 
 
 def filled(text: str, given: Mapping[str, str]) -> str:
@@ -185,3 +187,9 @@ def lacking(command: Command, ours: Sequence[Command]) -> str:
 
 def _tags(command: Command, build: Command) -> bool:
     return build.key[:1] == ("docker build",) and f"tag={command.key[-1]}" in build.key
+
+
+def short(command: Command) -> str:
+    """A command as it is told, on one line."""
+    text = " ".join(command.text.replace("\\\n", " ").split())
+    return text if len(text) <= _SHORT else f"{text[: _SHORT - 1]}…"

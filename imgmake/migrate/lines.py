@@ -50,6 +50,9 @@ class Lines:
     def _command(self, parts: list[Part], line: Line, prefix: str) -> Step:
         raise NotImplementedError
 
+    def _script(self, line: Line, scope: Scope) -> Step:
+        raise NotImplementedError
+
     def steps(self, recipe: Sequence[Line | Cond], scope: Scope) -> list[Step]:
         """The commands of a recipe. Raises Uncovered with the place in its text."""
         self.has_inputs = bool(scope.get("^"))
@@ -66,6 +69,9 @@ class Lines:
         for each in recipe:
             if isinstance(each, Cond):
                 found += self._choice(each, scope)
+                continue
+            if each.script:
+                found.append(self._script(each, scope))
                 continue
             first += self._done(each, scope)
             found += [self._line(each, scope)] if self.whole else self._lines(each, scope)
@@ -191,3 +197,12 @@ def listed(steps: Sequence[Step]) -> str:
     if any(step.what == "build" for step in steps):
         raise Mixed
     return f"[{', '.join(step.source for step in steps)}]"
+
+
+def builder(steps: Sequence[Step]) -> list[str]:
+    """The command that builds in the folder itself, by its first word."""
+    for step in steps:
+        found = re.match(r'run\((?:f?"[^"]*"|\w+), "(\w+)[ "].*mounts=\{"\.": |sh\("(\w+) ', step.source)
+        if found:
+            return [found[1] or found[2]]
+    return []

@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from imgmake.migrate import reader
 from imgmake.migrate.handed import handed
 from imgmake.migrate.includes import spliced
 from imgmake.migrate.model import Database, Doubt, Finding, Pipefile, Rule, Statement
@@ -54,7 +53,7 @@ def migrate(
     waiting: targets, and others that were found to have to come first.
     """
     database = make.database()
-    own = reader.read(text)
+    own = make.statements(text)
     statements = spliced(own, make)
     asked: dict[str, str] = {}
     early = frozenset[str]()
@@ -77,7 +76,7 @@ def migrate(
         pipefile = Writer(statements, database, values, rules, recipes).write()
         if values.hastened <= early:
             notes = handed(database, make.folder, pipefile.overridable, recipes.exports)
-            pipefile = replace(pipefile, notes=(*pipefile.notes, *notes))
+            pipefile = replace(pipefile, notes=(*pipefile.notes, *make.notes, *notes))
             return Migration(makefile, statements, database, values, pipefile, own)
         early |= values.hastened  # a Pipefile looks into these while it is loaded: once more, with them known then
 

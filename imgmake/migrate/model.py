@@ -36,10 +36,14 @@ class Assign:
 
 @dataclass(frozen=True)
 class Line:
-    """One logical line of a recipe, as it stands there but for the tab; backslash-newlines are kept."""
+    """One logical line of a recipe, as it stands there but for the tab; backslash-newlines are kept.
+
+    script: of a whole script of several lines, the shell that runs it; make has none such, other tools have.
+    """
 
     line: int
     text: str
+    script: str = ""
 
 
 @dataclass(frozen=True)

@@ -139,6 +139,15 @@ class Recipes(Lines):
             text = "\n".join(PREFIX.sub("", each) for each in text.split("\n"))
         return self._command(self.values.parts(text, scope), line, prefix)
 
+    def _script(self, line: Line, scope: Scope) -> Step:
+        before = self.shell, self.stops
+        self.shell = line.script
+        self.stops |= "\n" in line.text  # what it does about failures is part of it
+        try:
+            return self._sh(self.values.parts(line.text, scope), line, ignored=False)
+        finally:
+            self.shell, self.stops = before
+
     def _command(self, parts: list[Part], line: Line, prefix: str) -> Step:
         parts = parts if self.literal else spoken(parts, self.values)
         seen = any(_DOCKER.match(name) and name not in _BUILDERS for name in self.exports)

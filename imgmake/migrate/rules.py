@@ -10,7 +10,7 @@ from imgmake.migrate import contained, handing
 from imgmake.migrate.arguments import image_arguments
 from imgmake.migrate.calling import Given
 from imgmake.migrate.expand import Uncovered, mentioned
-from imgmake.migrate.lines import Mixed, Step, ignoring
+from imgmake.migrate.lines import Mixed, Step, builder, ignoring
 from imgmake.migrate.model import Cond, Doubt, Left, Line, Made, Rule
 from imgmake.migrate.needs import Needs
 from imgmake.migrate.order import Order
@@ -276,6 +276,8 @@ class Rules(Needs):
         text = "\n".join(line for line in made.recipe if not _PRINTS.match(line))
         if made.phony or not text:
             return False
+        if target in self.values.make.files:
+            return True
         named = bool(re.search(rf"\$@|\$[({{]@|(?<![\w./-]){re.escape(target)}(?![\w/-])", text))
         looks = bool(_SUFFIX.search(target)) or (named and ("." in target or "/" in target))
         return looks or self._writes(target, made)
@@ -322,7 +324,7 @@ class Rules(Needs):
         if any(step.what == "echo" for step in steps) and _says_itself(kind, steps):
             steps = [step for step in steps if step.what != "echo"]
             notes.append("imgmake itself says what it does, so the echo is left out")
-        if kind == "file" and not prerequisites and (read := contained.sources(_builder(steps), self.files)):
+        if kind == "file" and not prerequisites and (read := contained.sources(builder(steps), self.files)):
             prerequisites = self._names(read)
             notes.append(f"{' and '.join(read)} {'is' if len(read) == 1 else 'are'} what it is made from")
         # A shell's text of a file names what it reads and makes.
@@ -384,7 +386,14 @@ class Rules(Needs):
         text = next((each.text for each in rule.recipe if isinstance(each, Line)), rule.targets + ":")
         self.left.append(Left(line, text, why, target))
         message = f"{self.values.make.makefile}:{line}: {target} is not translated: {why}"
-        quiet = message.replace("'", "").replace("$", "").replace("`", "").replace("\\", "").replace('"', "")
+        quiet = (
+            " ".join(message.split())
+            .replace("'", "")
+            .replace("$", "")
+            .replace("`", "")
+            .replace("\\", "")
+            .replace('"', "")
+        )
         failing = f"sh({quoted(f'echo {chr(39)}{quiet}{chr(39)} >&2; exit 1')})"
         arguments = [quoted(target), *self._names([n for n in made.prerequisites if self._there(n)]), failing]
         source = f"phony({', '.join(arguments)})"
@@ -395,15 +404,6 @@ def _says_itself(kind: str, steps: Sequence[Step]) -> bool:
     """Whether the other commands are told of by imgmake as they run."""
     others = {step.what for step in steps} - {"echo"}
     return kind == "check" or (kind == "file" and others == {"run"})
-
-
-def _builder(steps: Sequence[Step]) -> list[str]:
-    """The command that builds in the folder itself, by its first word."""
-    for step in steps:
-        found = re.match(r'run\((?:f?"[^"]*"|\w+), "(\w+)[ "].*mounts=\{"\.": |sh\("(\w+) ', step.source)
-        if found:
-            return [found[1] or found[2]]
-    return []
 
 
 def _is_stamp(step: Step) -> bool:

@@ -17,10 +17,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from imgmake.errors import CommandFailed, ImgmakeError, UsageError
-from imgmake.migrate import database
+from imgmake.migrate import database, reader
 from imgmake.migrate.asking import ASK, MARK, Conversation, Slow
 from imgmake.migrate.mending import Mend, file_of, mend
-from imgmake.migrate.model import Database
+from imgmake.migrate.model import Database, Left, Statement
 from imgmake.migrate.together import Run, together, traced, unmade
 from imgmake.ports import Shell
 
@@ -110,6 +110,13 @@ class Make:
     def __init__(self, folder: Path, makefile: str, shell: Shell, environ: Mapping[str, str]) -> None:
         self.folder = folder
         self.makefile = makefile
+        self.assumed: Mapping[str, str] = {}  # what a dry run cannot do without; both are given it
+        self.tool: tuple[str, str] = ("", "")  # another tool whose file this is, and how it was asked
+        self.notes: Sequence[Left] = ()  # what a person should know of it, besides what it means
+        self.failing: Mapping[str, str] = {}  # targets that cannot be said in make's words, and why
+        self.files: frozenset[str] = frozenset()  # targets that are known to be files
+        self.repeats = ""  # what is told of a command that another tool runs for each that needs it
+        self.required: frozenset[str] = frozenset()  # variables without which nothing that uses them runs
         self._shell = shell
         self._environ = {name: value for name, value in environ.items() if name not in _HARMLESS} | {
             "LC_ALL": "C",
@@ -124,7 +131,7 @@ class Make:
             "--no-print-directory",
             "-n",
             "-f",
-            makefile,
+            self.reads,
             "-f",
             ASK,
             ASKED,
@@ -138,6 +145,23 @@ class Make:
         self._limit = LIMIT
         self.seconds = 0.0  # that make takes to read the Makefile
         self._runs: dict[tuple[str, ...], Run] = {}
+
+    @property
+    def reads(self) -> str:
+        """The file that make reads; `makefile` is what is told of it."""
+        return self.makefile
+
+    def statements(self, text: str) -> tuple[Statement, ...]:
+        """What stands in the Makefile."""
+        return reader.read(text)
+
+    def placed(self, text: str) -> str:
+        """A text that names lines of the Makefile, as it is told."""
+        return text
+
+    def takes(self, target: str, name: str) -> bool:  # noqa: ARG002 (each of make's does)
+        """Whether a variable can be given another value for a target."""
+        return True
 
     @property
     def isolated(self) -> bool:
@@ -162,7 +186,7 @@ class Make:
 
     def _read(self, given: Sequence[str]) -> tuple[int, str, str]:
         """The data base, with what make looks up for the default goal; without that where make does not end at it."""
-        words = ["-pnq", "-f", self.makefile, *given]
+        words = ["-pnq", "-f", self.reads, *given]
         try:
             return self._run(words)
         except MakeFailed:
@@ -189,7 +213,7 @@ class Make:
     def _unread(self) -> tuple[int, str]:
         """make's complaint when it reads the Makefile and makes nothing."""
         with self._after(_NOTHING) as also:
-            code, _, complaint = self._run(["-n", "-f", self.makefile, *also, ASKED])
+            code, _, complaint = self._run(["-n", "-f", self.reads, *also, ASKED])
         return code, complaint
 
     def dry_run(self, target: str, overrides: Mapping[str, str] = {}, *, phony: Sequence[str] = ()) -> Run:
@@ -201,7 +225,7 @@ class Make:
         known = (*phony, *words)
         if known not in self._runs:
             with self._after([f".PHONY: {' '.join(phony)}"] if phony else []) as also:
-                self._runs[known] = self._dry(["-n", "-f", self.makefile, *also, "MAKE=: make", *words])
+                self._runs[known] = self._dry(["-n", "-f", self.reads, *also, "MAKE=: make", *words])
         return self._runs[known]
 
     def _dry(self, words: Sequence[str]) -> Run:
@@ -235,7 +259,7 @@ class Make:
 
     def _at_once(self, targets: Sequence[str], given: Sequence[str]) -> None:
         """Dry runs of all targets by one make, where that comes to what make says of the first and last alone."""
-        words = ["-pnk", "--trace", "-f", self.makefile, "MAKE=: make", *given, "--", *targets]
+        words = ["-pnk", "--trace", "-f", self.reads, "MAKE=: make", *given, "--", *targets]
         try:
             _, out, err = self._run(words)
         except MakeFailed:
@@ -290,7 +314,7 @@ class Make:
         lines = [f"$(info {MARK}{each}{MARK})" for each in expressions]
         given = [f"{name}={value}" for name, value in overrides.items()]
         with self._after([*lines, *_NOTHING]) as also:
-            _, out, _ = self._run(["-n", "-f", self.makefile, *also, *given, ASKED])
+            _, out, _ = self._run(["-n", "-f", self.reads, *also, *given, ASKED])
         found = re.findall(f"{MARK}(.*?){MARK}", out, re.DOTALL)[-len(expressions) :]
         return found if len(found) == len(expressions) else [""] * len(expressions)
 

@@ -1,4 +1,7 @@
-"""Which files can be migrated beside Makefiles, by their names; each read by its module, with how it is proven."""
+"""Which files can be migrated beside Makefiles, by their names; each read by its module, with how it is proven.
+
+justfiles and Taskfiles are read as Makefiles that mean the same; bake and compose files say what is built, and no more.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,20 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 
 from imgmake.migrate.proof import Source
+from imgmake.migrate.scratch import Make
 from imgmake.ports import Shell
 
-KINDS = "docker-bake.hcl or compose.yaml"
-# In the order in which one is looked for; within a tool in the tool's own.
+KINDS = "a justfile, Taskfile.yml, docker-bake.hcl or compose.yaml"
+# In the order in which one is looked for, what runs commands first; within a tool in the tool's own.
 NAMES = (
+    *("justfile", "Justfile", ".justfile"),
+    *("Taskfile.yml", "taskfile.yml", "Taskfile.yaml", "taskfile.yaml", "Taskfile.dist.yml", "Taskfile.dist.yaml"),
     *("docker-bake.json", "docker-bake.hcl"),
     *("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"),
 )
 _PATTERNS = {
+    "just": ("justfile", ".justfile", "*.just"),
+    "task": ("*taskfile*.yml", "*taskfile*.yaml"),
     "bake": ("*bake*.hcl", "*bake*.json"),
     "compose": ("*compose*.yml", "*compose*.yaml"),
 }
@@ -34,6 +42,27 @@ def tool_of(file: str) -> str:
 def known(file: str) -> bool:
     """Whether a file is one of these, by its name."""
     return bool(tool_of(file))
+
+
+def translated(file: str) -> bool:
+    """Whether a file is read as a Makefile that means the same."""
+    return tool_of(file) in ("just", "task")
+
+
+def make(folder: Path, file: str, shell: Shell, environ: Mapping[str, str]) -> tuple[Make, str]:
+    """What answers for a Makefile, or for a file that is read as one, and the Makefile's text."""
+    tool = tool_of(file)
+    if tool == "just":
+        from imgmake.migrate import just
+
+        found = just.read(folder, file, shell, environ)
+        return found, found.text
+    if tool == "task":
+        from imgmake.migrate import task
+
+        read = task.read(folder, file, shell, environ)
+        return read, read.text
+    return Make(folder, file, shell, environ), (folder / file).read_text(errors="replace")
 
 
 def read(folder: Path, file: str, shell: Shell, environ: Mapping[str, str]) -> Source:

@@ -21,7 +21,7 @@ def refused(error: ImgmakeError, out: Sequence[str]) -> str:
     return f"docker refuses {named[1]}, too" if named and named[1] in "\n".join(out) else ""
 
 
-def stopped(target: str, complaint: str, out: Sequence[str], ours: Sequence[Command]) -> Compared:
+def stopped(target: str, complaint: str, out: Sequence[str], ours: Sequence[Command], tool: str = "make") -> Compared:
     """A target that make does not get through: by a guard of the Makefile's, which the Pipefile has to have as well."""
     texts = tuple(each.text for each in ours)
     guard, missing = _GUARD.match(complaint), _NO_RULE.search(complaint)
@@ -31,5 +31,5 @@ def stopped(target: str, complaint: str, out: Sequence[str], ours: Sequence[Comm
     if missing and any(LACKING in text for text in texts):  # of a pattern make tells the target, and not what it lacks
         return Compared(target, "same", (f"{BOTH} when it runs: {complaint}",))
     if guard is None:
-        return Compared(target, "better" if ours else "same", (f"make fails: {complaint}",), imgmake=texts)
-    return Compared(target, "different", (f"make stops: {guard[1]}",), tuple(filter(None, out)), texts)
+        return Compared(target, "better" if ours else "same", (f"{tool} fails: {complaint}",), imgmake=texts)
+    return Compared(target, "different", (f"{tool} stops: {guard[1]}",), tuple(filter(None, out)), texts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from imgmake.errors import UsageError
@@ -11,7 +11,7 @@ Lines = Mapping[tuple[str, ...], int]
 
 
 def load(file: str, text: str) -> tuple[Any, Lines]:
-    """The data of a YAML file, and the line of each key by its path. Raises UsageError.
+    """The data of a YAML file, and the line of each key and each item by its path. Raises UsageError.
 
     Scalars are text, but for nothing at all (None): what is a number or a truth is for the tool to say.
 
@@ -42,9 +42,32 @@ def load(file: str, text: str) -> tuple[Any, Lines]:
 
 
 def _mark(node: Any, path: tuple[str, ...], into: dict[tuple[str, ...], int]) -> None:
+    if node.id == "sequence":
+        for at, each in enumerate(node.value):
+            into[(*path, str(at))] = each.start_mark.line + 1
+            _mark(each, (*path, str(at)), into)
     if node.id != "mapping":
         return
     for key, value in node.value:
         if key.id == "scalar" and key.value != "<<":
             into[(*path, key.value)] = key.start_mark.line + 1
             _mark(value, (*path, key.value), into)
+
+
+def spans(file: str, text: str, within: str, keys: Collection[str]) -> list[tuple[int, int, str]]:
+    """Where values of some keys stand in the entries of a mapping at the top: from, to, the key. Raises UsageError."""
+    load(file, text)
+    import yaml
+
+    top = dict(_pairs(yaml.compose(text, yaml.SafeLoader)))
+    return [
+        (value.start_mark.index, value.end_mark.index, key)
+        for _, entry in _pairs(top.get(within))
+        for key, value in _pairs(entry)
+        if key in keys
+    ]
+
+
+def _pairs(node: Any) -> Iterator[tuple[str, Any]]:
+    if node is not None and node.id == "mapping":
+        yield from ((key.value, value) for key, value in node.value if key.id == "scalar")

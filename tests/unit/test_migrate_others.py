@@ -141,6 +141,13 @@ def test_a_compose_file_that_builds_nothing(folder: Path) -> None:
         migrated(folder, "compose.yaml")
 
 
-def test_what_is_not_read_is_said(folder: Path) -> None:
-    with pytest.raises(UsageError, match="does not read justfile"):
-        migrating(options(folder, migrate="justfile"))
+def test_what_runs_commands_comes_before_what_only_builds(folder: Path) -> None:
+    for name in ("Taskfile.yml", "justfile"):
+        (folder / name).write_text("")
+        assert chosen(Options(directory=folder))[0] == name
+    assert chosen(Options(directory=folder))[1] == [
+        "Taskfile.yml",
+        "docker-bake.json",
+        "docker-bake.hcl",
+        "compose.yaml",
+    ]

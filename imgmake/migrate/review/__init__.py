@@ -5,6 +5,7 @@ A finding has to be certain: to be accused falsely is worse than not to be told.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -43,18 +44,47 @@ _LOOKS: tuple[Callable[[Seen], Iterator[Finding]], ...] = (
     variables.emptied,
 )
 
+# What is as wrong in a justfile or a Taskfile.
+_ANYWHERE = (
+    images.unskipped,
+    order.taken,
+    order.pushes,
+    order.promotions,
+    images.latest,
+    recipes.terminals,
+    recipes.passwords,
+    recipes.lost,
+    recipes.endless,
+    recipes.outside,
+    variables.dates,
+)
+
 
 def review(
-    statements: Sequence[Statement], database: Database, values: Values, folder: Path, written: Written
+    statements: Sequence[Statement],
+    database: Database,
+    values: Values,
+    folder: Path,
+    written: Written,
+    tool: str = "",
 ) -> tuple[Finding, ...]:
     """Every defect seen, by line.
 
     statements: those of the Makefile itself; what it includes is somebody else's to review.
     written:    the Pipefile that stands beside it: what is said of it has to be true.
+    tool:       another tool than make, whose file was read as a Makefile: what is make's alone is no defect of it.
     """
     seen = look_at(statements, database, values, folder, written)
-    found = [finding for look in _LOOKS for finding in look(seen)]
+    found = [finding for look in (_ANYWHERE if tool else _LOOKS) for finding in look(seen)]
+    found = [_of(tool, finding) for finding in found] if tool else found
     return tuple(_joined(sorted(dict.fromkeys(found), key=lambda finding: finding.line)))
+
+
+def _of(tool: str, finding: Finding) -> Finding:
+    """A finding as one of another tool's."""
+    texts = (re.sub(r"\bmake\b(?= (?:puts|goes|cannot|prints))", tool, text) for text in (
+        finding.what, finding.consequence, finding.instead))  # fmt: skip
+    return Finding(finding.line, *texts)
 
 
 def _joined(found: Sequence[Finding]) -> Iterator[Finding]:
