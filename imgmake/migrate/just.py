@@ -13,7 +13,7 @@ from pathlib import Path
 from imgmake.errors import UsageError
 from imgmake.migrate import justread
 from imgmake.migrate.justfile import Special, Writer
-from imgmake.migrate.scripts import END, SHELLS, within
+from imgmake.migrate.scripts import END, SHELLS, named, within
 from imgmake.migrate.tools import Tool, complaint
 from imgmake.migrate.translated import Odd, Translated
 from imgmake.ports import Shell
@@ -25,6 +25,7 @@ class Just(Translated):
     """A justfile, with the Makefile that it comes to."""
 
     writer: Writer
+    _evaluated: dict[str, str] | None = None
 
     def takes(self, target: str, name: str) -> bool:
         """just gives a parameter to its own recipe alone, and a variable to all."""
@@ -62,11 +63,22 @@ class Just(Translated):
 
     def _just(self, words: Sequence[str], overrides: Mapping[str, str]) -> tuple[int, str]:
         theirs = self._globals()
-        given = [f"{theirs[name]}={value}" for name, value in overrides.items() if name in theirs]
+        known = {**self._backticks(), **{theirs[name]: value for name, value in overrides.items() if name in theirs}}
+        given = [f"{name}={value}" for name, value in known.items()]
         environ = {name: value for name, value in overrides.items() if name in self.writer.texts.defaults}
         asked = ["just", "--justfile", self.makefile, "--yes", "--color", "never", "--dry-run", *given, *words]
         code, _, err = self.ask(asked, environ)
         return code, err
+
+    def _backticks(self) -> Mapping[str, str]:
+        """The values of variables that are commands, which a dry run shows as they are written."""
+        if self._evaluated is None:
+            self._evaluated = {}
+            for name in self.writer.asking():
+                code, out, _ = self.ask(["just", "--justfile", self.makefile, "--evaluate", name])
+                if not code:
+                    self._evaluated[name] = out.rstrip("\n")
+        return self._evaluated
 
     def _globals(self) -> dict[str, str]:
         """The justfile's variables by what make calls them."""
@@ -107,7 +119,8 @@ class Just(Translated):
     def _as_run(self, recipe: Special, said: str, overrides: Mapping[str, str]) -> str:
         """Where a dry run shows lines of a recipe otherwise than they are run: in which folder, by which program."""
         name = recipe.recipe
-        if not (self.writer.folder(name) or self.writer.recipes[name]["shebang"] or self.writer.positional(name)):
+        shown_so = not (self.writer.folder(name) or self.writer.recipes[name]["shebang"])
+        if shown_so and not (self.writer.positional(name) or self._given(recipe)):
             return said
         code, block = self._just(["--no-deps", name, *self._arguments(recipe, overrides)], overrides)
         block = block.strip("\n")
@@ -118,6 +131,9 @@ class Just(Translated):
     def _shown(self, recipe: Special, block: str, overrides: Mapping[str, str]) -> str:
         folder = self.writer.folder(recipe.recipe)
         each = self.writer.recipes[recipe.recipe]
+        if given := self._given(recipe):
+            values = self.values(list(given.values()), dict(overrides))
+            block = named(block, dict(zip(given, values, strict=True)))
         if self.writer.positional(recipe.recipe):
             block = self._filled(recipe, block, overrides)
         if not each["shebang"]:
@@ -127,6 +143,11 @@ class Just(Translated):
         if first.startswith("#!") and words and words[0].rpartition("/")[2] not in SHELLS:
             block = "\n".join([f"{' '.join(words)} - <<'{END}'", rest, END])
         return f"cd {folder}\n{block}" if folder else block
+
+    def _given(self, recipe: Special) -> dict[str, str]:
+        """The parameters that a recipe's shell has by name."""
+        scope = {**self.writer.parameters.scope(recipe.recipe), **recipe.scope}
+        return self.writer.given(recipe.recipe, scope)
 
     def _filled(self, recipe: Special, block: str, overrides: Mapping[str, str]) -> str:
         """Lines with what ``$1`` and so on stand for."""

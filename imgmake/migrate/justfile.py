@@ -13,7 +13,7 @@ from typing import Any
 from imgmake.migrate import scripts
 from imgmake.migrate.justparams import Parameters
 from imgmake.migrate.justread import Item
-from imgmake.migrate.justtext import Expressions, reads_environment
+from imgmake.migrate.justtext import Expressions, backticks, reads_environment
 from imgmake.migrate.texts import AMBIENT
 from imgmake.migrate.translated import Choice, Command, Makefile, Odd, escaped, plain, value
 
@@ -73,14 +73,18 @@ class Writer:
 
     def _shell(self) -> None:
         place = f"{_file(self.items)}:1"
-        if self.shell.name != "sh" and not all(map(scripts.any_shell, _asked(list(self.assigned.values())))):
+        if self.shell.name != "sh" and not all(map(scripts.any_shell, backticks(list(self.assigned.values())))):
             self.makefile.add(f"SHELL := {self.shell.name}", place)
         if self.shell.stops:
             self.makefile.add(".SHELLFLAGS := -ec", place)
 
+    def asking(self) -> list[str]:
+        """The variables that are worked out by commands in backticks."""
+        return [name for name, each in self.assigned.items() if any(backticks(each["value"]))]
+
     def _item(self, item: Item) -> None:
         if item.kind in ("comment", "blank"):
-            self.makefile.add(item.name, item.place)
+            self.makefile.add("" if item.name.startswith("#!") else item.name, item.place)
         elif item.kind == "variable" and item.name in self.assigned:
             self._assign(item)
         elif item.kind == "alias" and item.name in self.dump["aliases"]:
@@ -108,11 +112,9 @@ class Writer:
             self.parameters.broken[own] = str(error)
             return
         self._environment(item.place)
-        exported = "export " if each["export"] or self.settings["export"] else ""
         if text != f"$({own})":  # else it is the environment's, by its own name
-            op = "?=" if item.name in self.parameters.defaults else "="
-            self.makefile.assign(f"{exported}{own}", op, text, item.place)
-        elif exported:
+            self.makefile.assign(own, "?=" if item.name in self.parameters.defaults else "=", text, item.place)
+        if each["export"] or self.settings["export"]:
             self.makefile.add(f"export {own}", item.place)
 
     def _environment(self, place: str) -> None:
@@ -132,7 +134,6 @@ class Writer:
 
     def _declare(self, recipe: str, place: str) -> None:
         """The parameters of a recipe, once each."""
-        exported = "export " if self.settings["export"] else ""
         for each in self.parameters.of(recipe):
             if each.name in self._done or each.is_global:
                 continue
@@ -143,8 +144,7 @@ class Writer:
             if each.required:
                 self._required(each.name)
             else:
-                op = f"{'export ' if each.export else exported}{each.name}"
-                self.makefile.assign(op, "?=", default, place)
+                self.makefile.assign(each.name, "?=", default, place)
 
     # --- recipes --------------------------------------------------------------------------------------------
 
@@ -228,19 +228,24 @@ class Writer:
         for text, place in lines:
             self._environment(place)
             self._sound(text)
-        given = self.parameters.written(special.recipe, scope)
-        body = scripts.Body(each, lines, self.shell, self.settings, given, self._exported(special.recipe))
+        words = self.parameters.written(special.recipe, scope)
+        given = self.given(special.recipe, scope)
+        body = scripts.Body(each, lines, self.shell, self.settings, words, self._exported(), given)
         asks = []
         if (said := _attribute(each, "confirm")) is not None:
             said = said or f"{special.recipe} wants to be confirmed."
-            asks = [self.makefile.confirmed(special.recipe, said, item.place)]
+            asks = [self.makefile.confirmed(special.recipe, escaped(said), item.place)]
         return [*asks, *body.commands(self._spoken)]
 
-    def _exported(self, recipe: str) -> frozenset[str]:
-        """The names that a recipe's shell is given."""
+    def _exported(self) -> frozenset[str]:
+        """The variables that every shell is given."""
         every = self.settings["export"]
-        variables = [self.names[name] for name, each in self.assigned.items() if each["export"] or every]
-        return frozenset([*variables, *(one.name for one in self.parameters.of(recipe) if one.export or every)])
+        return frozenset(self.names[name] for name, each in self.assigned.items() if each["export"] or every)
+
+    def given(self, recipe: str, scope: Mapping[str, str]) -> dict[str, str]:
+        """The parameters that a recipe's shell is given, and what they are."""
+        every = self.settings["export"]
+        return {one.written: scope[one.written] for one in self.parameters.of(recipe) if one.export or every}
 
     def folder(self, recipe: str) -> str:
         """The folder that a recipe's lines run in, besides the justfile's own."""
@@ -378,17 +383,6 @@ def _name(name: str, expression: Any) -> str:
     if reads_environment(expression):
         return str(expression[2])
     return f"just_{name}" if name in _RESERVED else name.replace("-", "_")
-
-
-def _asked(found: Any) -> Iterator[str]:
-    """All commands in backticks."""
-    if isinstance(found, dict):
-        found = list(found.values())
-    if isinstance(found, list):
-        if len(found) == 2 and found[0] == "evaluate":
-            yield escaped(found[1])
-        for each in found:
-            yield from _asked(each)
 
 
 def _file(items: Sequence[Item]) -> str:

@@ -6,7 +6,7 @@ https://just.systems/man/en/expressions-and-substitutions.html
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -206,3 +206,14 @@ def _operand(text: Choice) -> str:
     if "," in outside(found):
         raise Odd("a comparison with a text that has a comma")
     return found
+
+
+def backticks(found: Any) -> Iterator[str]:
+    """All commands in backticks of an expression."""
+    if isinstance(found, dict):
+        found = list(found.values())
+    if isinstance(found, list):
+        if len(found) == 2 and found[0] == "evaluate":
+            yield escaped(found[1])
+        for each in found:
+            yield from backticks(each)

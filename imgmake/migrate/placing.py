@@ -144,7 +144,7 @@ class RuleWriter(VariableWriter):
     def _counted_on(self, target: str, rule: Rule, indent: int) -> None:
         made = self.rules.database.targets.get(target)
         if made is not None and self._stands_here(target, rule) and self.rules.order.counted_on(made):
-            why = "make does these one after the other: so does `imgmake -j1`"
+            why = f"{self.values.make.tool[0] or 'make'} does these one after the other: so does `imgmake -j1`"
             self._later(rule.line, f"{target}: {' '.join(made.prerequisites)}", why, indent, file=rule.file)
 
     def _targets(self, rule: Rule) -> list[tuple[str, Parts]]:

@@ -143,8 +143,9 @@ class Recipes(Lines):
         before = self.shell, self.stops
         self.shell = line.script
         self.stops |= "\n" in line.text  # what it does about failures is part of it
+        prefix = (PREFIX.match(line.text) or [""])[0]
         try:
-            return self._sh(self.values.parts(line.text, scope), line, ignored=False)
+            return self._sh(self.values.parts(line.text[len(prefix) :], scope), line, ignored="-" in prefix)
         finally:
             self.shell, self.stops = before
 

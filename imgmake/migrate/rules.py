@@ -163,7 +163,8 @@ class Rules(Needs):
         """What make comes to first by the order of a list alone."""
         names = [name for name in self.first.get(target, ()) if quoted(name) not in prerequisites]
         if names:
-            why = f"make comes to {' and '.join(names)} first, by the order of a list: the Pipefile says so"
+            tool = self.values.make.tool[0] or "make"
+            why = f"{tool} comes to {' and '.join(names)} first, by the order of a list: the Pipefile says so"
             self.notes.append(Left(rule.line, "", why, file=rule.file))
         return self._names(names)
 

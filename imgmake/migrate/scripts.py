@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from imgmake.migrate.texts import AMBIENT
@@ -53,7 +53,8 @@ class Body:
     """The lines of one recipe, each with its place.
 
     arguments: what ``$1`` and so on stand for.
-    exported:  names that its shell is given.
+    exported:  names that every shell is given.
+    given:     names that this one is given, and what they are.
     """
 
     recipe: Mapping[str, Any]
@@ -62,6 +63,7 @@ class Body:
     settings: Mapping[str, Any]
     arguments: Sequence[str]
     exported: frozenset[str] = frozenset()
+    given: Mapping[str, str] = field(default_factory=dict)
 
     def commands(self, spoken: Callable[[Choice], Choice]) -> Iterator[Command]:
         """The commands. Raises Odd."""
@@ -109,6 +111,8 @@ class Body:
         return f"set {' '.join(told)}; {text}" if told else text
 
     def _positional(self, text: Choice) -> Choice:
+        """A text with what its shell has by number, or by the name of a parameter."""
+        text = _each(text, lambda one: named(one, self.given, "$$")) if self.given else text
         asked = any(each == "positional-arguments" for each in self.recipe["attributes"])
         if not (asked or self.settings["positional_arguments"]):
             return text
@@ -163,6 +167,18 @@ class Body:
 
     def _placed(self, text: str) -> str:
         return f"cd {self.folder}\n{text}" if self.folder else text
+
+
+def named(text: str, given: Mapping[str, str], dollar: str = "$") -> str:
+    """A shell's text with values for some of its names, out of single quotes."""
+    sign = re.escape(dollar)
+    pattern = re.compile(rf"('[^']*')|{sign}(?:\{{(\w+)\}}|(\w+))")
+
+    def filled(match: re.Match[str]) -> str:
+        name = match[2] or match[3]
+        return match[0] if match[1] else given.get(name, match[0])
+
+    return pattern.sub(filled, text)
 
 
 def within(folder: str, line: str) -> str:

@@ -29,6 +29,8 @@ _ASIDE = {
     "generates": "[]",
 }
 
+_SILENT = "silent"
+
 
 class Task(Translated):
     """A Taskfile, with the Makefile that it comes to."""
@@ -37,7 +39,7 @@ class Task(Translated):
 
     def takes(self, target: str, name: str) -> bool:
         """task gives a variable of the command line to all tasks; those that one is called with are its own."""
-        return target not in self.writer.specials and name != CONFIRM
+        return target not in self.writer.specials and name not in self.writer.usual | {CONFIRM}
 
     def dry_run(
         self,
@@ -52,6 +54,7 @@ class Task(Translated):
         return self._runs[known]
 
     def _asked(self, target: str, overrides: Mapping[str, str]) -> tuple[int, list[str], str]:
+        target = self.writer.paths.get(target, target)
         special = self.writer.specials.get(target) or Special(target)
         values = self.values([text for _, text in special.given], dict(overrides)) if special.given else []
         given = {**overrides, **dict(zip((name for name, _ in special.given), values, strict=True))}
@@ -70,7 +73,8 @@ class Task(Translated):
                 if not found or found[-1][0] != match[1]:
                     found.append((match[1], []))
                 found[-1][1].append(match[2].rstrip("\n"))
-        return [line for label, commands in found for line in self._around(label, commands, overrides)]
+        lines = [line for label, commands in found for line in self._around(label, commands, overrides)]
+        return [self.writer.spoken(line) for line in lines]
 
     def _around(self, label: str, commands: Sequence[str], overrides: Mapping[str, str]) -> list[str]:
         around = self.writer.around.get(label)
@@ -95,7 +99,7 @@ def read(folder: Path, file: str, shell: Shell, environ: Mapping[str, str]) -> T
 
     tried = Writer(taskfile, there=there)
     tried.write()
-    shared = frozenset(name for name, defaults in tried.templates.uses.items() if len(defaults) == 1)
+    shared = {name: defaults[0] for name, defaults in tried.templates.uses.items() if len(defaults) == 1}
     tried = Writer(taskfile, shared, there=there)
     tried.write()
     writer = Writer(taskfile, shared, there=there, specials=dict(tried.specials))
@@ -114,7 +118,7 @@ def read(folder: Path, file: str, shell: Shell, environ: Mapping[str, str]) -> T
 
 def _aside(file: str, text: str) -> str:
     """A Taskfile whose tasks are run whatever there is."""
-    for start, end, key in sorted(yamlfile.spans(file, text, "tasks", _ASIDE), reverse=True):
+    for start, end, key in sorted(yamlfile.spans(file, text, _ASIDE, _SILENT), reverse=True):
         kept = start + len(text[start:end].rstrip())  # a block ends where the next thing begins
-        text = f"{text[:start]}{_ASIDE[key]}{text[kept:]}"
+        text = f"{text[:start]}{_ASIDE.get(key, 'false')}{text[kept:]}"
     return text

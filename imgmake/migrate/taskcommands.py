@@ -38,6 +38,7 @@ class Commands(Variables):
 
     specials: dict[str, Special] = field(default_factory=dict)
     around: dict[str, Around] = field(default_factory=dict)
+    usual: set[str] = field(default_factory=set)  # variables that a call gives their default
     _depth: int = 0
 
     def _needs(self, special: Special) -> list[str]:
@@ -59,7 +60,29 @@ class Commands(Variables):
         for each, what in (spec.get("vars") or {}).items():
             held = self._held(what, scope)
             texts[str(each)] = plain(held) if isinstance(held, str | Branch) else str(held)
-        return Special(full, tuple((key, text) for key, text in texts.items() if text != f"$({key})"))
+        return Special(full, tuple((key, text) for key, text in texts.items() if not self._usual(key, text, task)))
+
+    def _usual(self, name: str, text: str, task: Task) -> bool:
+        """Whether a task is given what it takes without; on imgmake's command line it can be given something else."""
+        if text == f"$({name})":
+            return True
+        if self.shared.get(name) != text:
+            return False
+        if name not in self.usual:
+            self.usual.add(name)
+            why = f"a call gives {name}={text}, its default: `imgmake {name}=…` counts there, too"
+            self.makefile.note("", why, task.place)
+        return True
+
+    def spoken(self, text: str) -> str:
+        """A command that calls task for a task of this file, as one of imgmake's."""
+        words = text.split()
+        if words[:1] != ["task"] or re.search(r"[;&|<>'\"]", text):
+            return text
+        if set(words[1:]) & {"--list", "-l", "--list-all", "-a"}:
+            return "imgmake --list"
+        goals = [word for word in words[1:] if "=" not in word]
+        return f"img{text.replace('task', 'make', 1)}" if goals and set(goals) <= set(self.file.tasks) else text
 
     def _full(self, name: str, task: Task) -> str:
         for full in [name[1:]] if name.startswith(":") else [f"{task.space}:{name}" if task.space else name, name]:
@@ -168,7 +191,7 @@ class Commands(Variables):
                 replace(text, then=sides[0].text, otherwise=sides[1].text), place, ignored,
                 next((each.script for each in sides if each.script), ""),
             )  # fmt: skip
-        found = around.command(text, "$$") if text else ""
+        found = around.command(self.spoken(text), "$$") if text else ""
         lines = "\n" in re.sub(r"\\\n", "", found)
         bash = taskshell.needs_bash(found)
         return Command(found, place, ignored, "bash" if bash else "/bin/sh" if lines else "")

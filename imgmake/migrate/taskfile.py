@@ -32,6 +32,7 @@ class Writer(Commands):
 
     there: Callable[[str], bool] = bool
     broken: dict[str, str] = field(default_factory=dict)  # variables that cannot be said, and why
+    paths: dict[str, str] = field(default_factory=dict)  # files that are made, by which task
     _done: set[str] = field(default_factory=set)
 
     def write(self) -> Makefile:
@@ -161,6 +162,7 @@ class Writer(Commands):
         needs = list(dict.fromkeys(built[0]))
         path, sources = self._made(task) if target == task.name else ("", ())
         if path and built[1]:
+            self.paths[path] = target
             self.makefile.makes(path, sources, needs, built[1], task.place)
             self.makefile.rule(target, [path], (), task.place)
             return

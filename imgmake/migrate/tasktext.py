@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -84,7 +84,7 @@ class Templates:
     """
 
     known: dict[str, Value | None]
-    shared: frozenset[str] = frozenset()
+    shared: Collection[str] = ()
     filled: set[str] = field(default_factory=set)
     uses: dict[str, list[Choice]] = field(default_factory=dict)
 

@@ -30,11 +30,11 @@ class Special:
 class Variables:
     """What names stand for.
 
-    shared: variables of the command line or the environment alone that have one default everywhere.
+    shared: variables of the command line or the environment alone that have one default everywhere, and that.
     """
 
     file: Taskfile
-    shared: frozenset[str] = frozenset()
+    shared: Mapping[str, Choice] = field(default_factory=dict)
     makefile: Makefile = field(default_factory=Makefile)
 
     def __post_init__(self) -> None:

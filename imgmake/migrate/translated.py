@@ -161,8 +161,10 @@ class Makefile:
         if CONFIRM not in self.assumed:
             self.assumed[CONFIRM] = "yes"
             self.add(f"{CONFIRM} ?=", place)
-        said = re.sub(r"[()]", "", said.replace(",", "").replace("$", "$$"))
-        return Command(f"$(if $(filter yes,$(confirm)),,$(error {said} Say so: imgmake {target} confirm=yes))", place)
+        pieces = re.split(r"(\$\([\w-]+\))", said)
+        said = "".join(each if at % 2 else re.sub("[(),]", "", each) for at, each in enumerate(pieces))
+        fails = f"$(error {said} Say so: imgmake {target} {CONFIRM}=yes)"
+        return Command(Branch(f"$({CONFIRM})", "yes", fails, "", "ifneq"), place)
 
     def _rule(self, target: str, needs: Sequence[str], commands: Sequence[Command], place: str) -> None:
         self.add(f"{name_of(target)}: {' '.join(map(name_of, needs))}".rstrip(), place)
@@ -231,6 +233,8 @@ class Translated(Tool):
 
     def placed(self, text: str) -> str:
         """A text that names lines of the Makefile, with the places where these come from."""
+        text = text.replace("as make asked when it read the Makefile", f"as {self.tool[0]} asked")
+        text = text.replace(": make's $(error …) in a recipe.", ".")
         return re.sub(rf"(?<![\w/]){re.escape(self.makefile)}:(\d+)", lambda match: self._place(int(match[1])), text)
 
     def _place(self, line: int) -> str:

@@ -54,18 +54,30 @@ def _mark(node: Any, path: tuple[str, ...], into: dict[tuple[str, ...], int]) ->
             _mark(value, (*path, key.value), into)
 
 
-def spans(file: str, text: str, within: str, keys: Collection[str]) -> list[tuple[int, int, str]]:
-    """Where values of some keys stand in the entries of a mapping at the top: from, to, the key. Raises UsageError."""
+def spans(file: str, text: str, keys: Collection[str], deep: str) -> list[tuple[int, int, str]]:
+    """Where values of some keys of a Taskfile stand: from, to, the key. Raises UsageError.
+
+    keys: those of its tasks.
+    deep: one that may stand at the top, and in commands, too.
+    """
     load(file, text)
     import yaml
 
-    top = dict(_pairs(yaml.compose(text, yaml.SafeLoader)))
+    root = yaml.compose(text, yaml.SafeLoader)
+    top = dict(_pairs(root))
+    entries = [entry for _, entry in _pairs(top.get("tasks"))]
+    commands = [each for entry in entries for key, value in _pairs(entry) if key == "cmds" for each in _all(value)]
+    wanted = [(entry, {*keys, deep}) for entry in entries] + [(each, {deep}) for each in (root, *commands)]
     return [
         (value.start_mark.index, value.end_mark.index, key)
-        for _, entry in _pairs(top.get(within))
-        for key, value in _pairs(entry)
-        if key in keys
+        for node, which in wanted
+        for key, value in _pairs(node)
+        if key in which
     ]
+
+
+def _all(node: Any) -> Iterator[Any]:
+    yield from node.value if node.id == "sequence" else ()
 
 
 def _pairs(node: Any) -> Iterator[tuple[str, Any]]:

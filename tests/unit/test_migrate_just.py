@@ -170,6 +170,26 @@ SAME = {
         'image("a", tags="a")',
         'sh("./b $LEVEL", **EXPORTED)',
     ),
+    "exported parameters": (
+        "set export\nx := '1'\na tag:\n    echo $tag ${x}\nb $what='y':\n"
+        "    #!/bin/sh\n    echo $what\nc:\n    ./c\n",
+        'EXPORTED = {"x": x}',
+        "echo $tag ${x}",
+        'sh("./c", **EXPORTED)',
+    ),
+    "commands that others are made of": (
+        "sha := `git rev-parse --short HEAD`\ntag := env('TAG', sha)\na:\n    echo {{tag}}\n",
+        'TAG = var("TAG", sha)',
+    ),
+    "exported choices": (
+        "export MODE := if env('CI', '') == '1' { 'ci' } else { 'local' }\na:\n    ./a\n",
+        'EXPORTED = {"MODE": MODE}',
+    ),
+    "a shebang of its own": ("#!/usr/bin/env just --justfile\n\na:\n    echo a\n", 'import phony, sh\n\nphony("a"'),
+    "failures that are ignored by another shell": (
+        'set shell := ["bash", "-c"]\na:\n    -rm *.o\n',
+        'sh("rm *.o || true", shell="bash")',
+    ),
     "aliases": ("alias b := build\nbuild:\n    echo x\n", 'phony("b", "build")'),
     "attributes": (
         "[private]\n[group('x')]\n[doc('Says x.')]\na:\n    echo x\n_b:\n    echo y\n",

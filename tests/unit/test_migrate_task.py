@@ -104,6 +104,20 @@ SAME = {
         "  d: echo d\n",
         'phony("b", "d", sh("echo b"))',
     ),
+    "a call with what is the default": (
+        "tasks:\n  all:\n    cmds: [{task: b, vars: {P: linux/amd64}}]\n"
+        "  b: 'docker build --platform {{.P | default \"linux/amd64\"}} -t b .'\n",
+        'phony("all", "b")',
+        'image("b", tags="b", platforms=P)',
+    ),
+    "calls of task": (
+        "tasks:\n  default: {silent: true, cmds: [task --list, {cmd: task a, silent: true}]}\n  a: echo a\n",
+        'phony("default", sh("imgmake --list"), sh("imgmake a"))',
+    ),
+    "a question with a value": (
+        "vars: {V: {sh: echo 1}}\ntasks:\n  a: {prompt: 'Release {{.V}} (now)?', cmds: [echo a]}\n",
+        'fail(f"Release {V} now? Say so: imgmake a confirm=yes") if confirm != "yes" else []',
+    ),
     "loops": (
         "vars: {LIST: [x, y]}\ntasks:\n  a:\n    cmds:\n      - {for: [1, 2], cmd: 'echo {{.ITEM}}'}\n"
         "      - {for: {var: LIST, as: L}, cmd: 'echo {{.L}}'}\n      - {for: {matrix: {P: [a], Q: [b, c]}}, "

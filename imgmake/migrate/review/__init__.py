@@ -82,9 +82,9 @@ def review(
 
 def _of(tool: str, finding: Finding) -> Finding:
     """A finding as one of another tool's."""
-    texts = (re.sub(r"\bmake\b(?= (?:puts|goes|cannot|prints))", tool, text) for text in (
-        finding.what, finding.consequence, finding.instead))  # fmt: skip
-    return Finding(finding.line, *texts)
+    texts = (finding.what, finding.consequence, finding.instead)
+    texts_of = (re.sub(r"\bmake\b(?= (?:puts|goes|cannot|prints))", tool, text.replace("\\:", ":")) for text in texts)
+    return Finding(finding.line, *texts_of)
 
 
 def _joined(found: Sequence[Finding]) -> Iterator[Finding]:
