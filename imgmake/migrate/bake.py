@@ -53,8 +53,10 @@ def source(folder: Path, file: str, shell: Shell, environ: Mapping[str, str]) ->
     buildx = tool.has("docker", "buildx", "version")
     draft, found = Draft(file), outline.targets
     builds = _printed(tool, outline, draft) if buildx else _plain(outline, draft, _data(file, text), {})
+    for other in tool.overriding() if not buildx else ():
+        draft.note(1, other, "bake merges it in: install docker buildx, and migrate again")
     members = _members(tool, outline, builds, buildx=buildx)
-    declare(draft, builds)
+    twins = declare(draft, builds)
     _groups(draft, outline, {each.name for each in builds}, members)
 
     def again(given: Mapping[str, str]) -> list[Build]:
@@ -65,7 +67,7 @@ def source(folder: Path, file: str, shell: Shell, environ: Mapping[str, str]) ->
 
     pipefile = draft.pipefile()
     asked = "docker buildx bake --print says what each target comes to" if buildx else _UNASKED
-    return Source("bake", file, pipefile, asked, Proof(folder, pipefile, again, members).every)
+    return Source("bake", file, pipefile, asked, Proof(folder, pipefile, again, members | twins).every)
 
 
 def _literal(_key: str, texts: Sequence[str]) -> list[Parts]:
@@ -110,7 +112,8 @@ def _printed(tool: Bake, outline: Outline, draft: Draft) -> list[Build]:
             draft.note(line, name, build.today)
         builds.append(build)
     for name, why in failed.items():
-        builds.append(Build(name, outline.targets[name], troubles=[(f'target "{name}"', why)]))
+        at = outline.targets[name]
+        builds.append(Build(name, at, troubles=[(f'target "{name}"', why)], comment=outline.comment(at)))
     _unheard(tool, outline, {each: found[each] for each in found if each in outline.targets}, draft)
     return _wanted(builds, outline, draft)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from imgmake.migrate.foreign import Draft, Entry, dictionary, listed
 from imgmake.migrate.python import Part, Parts, expression, identifier, merged, quoted, today
@@ -60,26 +60,53 @@ class Build:
         }
 
 
-def declare(draft: Draft, builds: Sequence[Build]) -> None:
-    """The rules of builds, in their order; what cannot be one fails when it is run."""
+def declare(draft: Draft, builds: Sequence[Build]) -> dict[str, list[str]]:
+    """The rules of builds, in their order; what cannot be one fails when it is run.
+
+    Two that build the same under one tag are one rule: returns the name of each other one, with whose it is.
+    """
     made = {each.name: each for each in builds}
+    twins = _twins(builds)
     handles = _handles(made)
+    handles |= {name: handles[first] for name, first in twins.items()}
     for each in builds:
         problem = next(iter([*each.troubles, *_troubles(each, made)]), None)
         if problem is not None:
             draft.fails(each.name, each.line, problem[0], problem[1], comment=each.comment)
-            continue
-        arguments = list(_arguments(each, handles))
-        if each.passed and "os" not in draft.imports:
-            draft.imports.append("os")
-        order = tuple(each.needs().values())
-        draft.entries.append(
-            Entry(
-                each.name, each.line, "image", arguments, each.comment, handles[each.name], order, each.name, each.today
-            )
-        )
-        if each.pushed:
-            _published(draft, each, handles[each.name])
+        elif each.name in twins:
+            draft.entries.append(Entry(each.name, each.line, "phony", [quoted(twins[each.name])], each.comment))
+        else:
+            _declare(draft, each, handles, tuple(twins.get(name, name) for name in each.needs().values()))
+    return {name: [first] for name, first in twins.items()}
+
+
+def _declare(draft: Draft, each: Build, handles: Mapping[str, str], order: tuple[str, ...]) -> None:
+    arguments = list(_arguments(each, handles))
+    if each.passed and "os" not in draft.imports:
+        draft.imports.append("os")
+    draft.entries.append(
+        Entry(each.name, each.line, "image", arguments, each.comment, handles[each.name], order, each.name, each.today)
+    )
+    if each.pushed:
+        _published(draft, each, handles[each.name])
+
+
+def _twins(builds: Sequence[Build]) -> dict[str, str]:
+    """Builds that are another's over again; one that only takes another's tag gets that for a trouble."""
+    found: dict[str, str] = {}
+    claimed: dict[str, Build] = {}
+    for each in builds:
+        first = next((claimed[tag] for tag in map(today, each.tags) if tag in claimed), None)
+        if first is None:
+            claimed |= dict.fromkeys(map(today, each.tags), each)
+        elif replace(each, name="", line=0, comment="", help="") == replace(
+            first, name="", line=0, comment="", help=""
+        ):
+            found[each.name] = first.name
+        else:
+            tag = next(tag for tag in map(today, each.tags) if tag in claimed)
+            each.troubles.append((f"tag {tag}", f"{first.name} has the tag {tag}, and is built otherwise"))
+    return found
 
 
 def _handles(made: Mapping[str, Build]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from imgmake.migrate import dotenv, interpolation, yamlfile
 from imgmake.migrate.builds import Build, declare
 from imgmake.migrate.expand import Uncovered
 from imgmake.migrate.foreign import Draft, Entry, comments_above
-from imgmake.migrate.proof import Proof, Source
+from imgmake.migrate.proof import OVERRIDDEN, Proof, Source
 from imgmake.migrate.python import Part, Parts, merged, quoted
 from imgmake.migrate.tools import Tool, ToolFailed
 from imgmake.ports import Shell
@@ -30,6 +30,7 @@ _KNOWN = frozenset(
         "context",
         "dockerfile",
         "dockerfile_inline",
+        "entitlements",
         "extra_hosts",
     ]
 ) | {"labels", "network", "no_cache", "platforms", "pull", "secrets", "shm_size", "ssh", "tags", "target", "ulimits"}
@@ -53,13 +54,13 @@ def source(folder: Path, file: str, shell: Shell, environ: Mapping[str, str]) ->
     if not builds:
         raise UsageError(f"no service of {file} has build: there is nothing to make", hint="a Pipefile builds images")
     _remarks(draft, reading, folder)
-    declare(draft, builds)
-    group = _group(draft, builds, config)
+    twins = declare(draft, builds)
+    group = _group(draft, builds, config) | twins
     required = [each.exported for each in draft.variables.values() if each.required]
 
     def again(given: Mapping[str, str]) -> list[Build]:
         values = Draft(file, dotenv={**found, **given})
-        settled = tool.json(words, given) if words else config
+        settled = _settled(tool, words, given) if words else config
         return [_called(each, reading.project) for each in _Reading(values, settled, lines, [], written).builds()]
 
     pipefile = draft.pipefile()
@@ -79,6 +80,18 @@ def _config(tool: Tool, written: Mapping[str, Any]) -> tuple[Mapping[str, Any], 
     except ToolFailed as error:
         return written, f"{error.message}: the file is read as it stands, and compared with that", []
     return config, "docker compose config says what is built", words
+
+
+def _settled(tool: Tool, words: Sequence[str], given: Mapping[str, str]) -> Mapping[str, Any]:
+    """The file with values put in; what it asks for (`${NAME:?…}`) and nobody gives has a value, too."""
+    try:
+        found: Mapping[str, Any] = tool.json(words, given)
+    except ToolFailed as error:
+        missing = re.search(r"required variable (\w+) is missing", error.message)
+        if missing is None or missing[1] in given:
+            raise
+        return _settled(tool, words, {**given, missing[1]: OVERRIDDEN})
+    return found
 
 
 def _override(tool: Tool) -> list[str]:
@@ -118,7 +131,7 @@ class _Reading:
         """A build for each service that has one, in the order of the file."""
         services = self.config["services"]
         ordered = sorted(services, key=lambda name: self.lines.get(("services", name), 1 << 30))
-        return [self._build(name, services[name]) for name in ordered if (services[name] or {}).get("build")]
+        return [self._build(name, services[name]) for name in ordered if _builds(services[name])]
 
     def line(self, name: str) -> int:
         return self.lines.get(("services", name), 1)
@@ -140,7 +153,7 @@ class _Reading:
         said = service["build"] if isinstance(service["build"], Mapping) else {"context": service["build"]}
         if said.get("dockerfile_inline"):
             raise Uncovered("its Dockerfile stands in the compose file: make a file of it")
-        if unknown := sorted(set(said) - _KNOWN - _UNSAID):
+        if unknown := sorted(key for key in set(said) - _KNOWN - _UNSAID if not _extends(key)):
             raise Uncovered(f"{unknown[0]} has no equal")
         args = _pairs(said.get("args"))
         platforms = said.get("platforms") or ([service["platform"]] if service.get("platform") else [])
@@ -197,6 +210,7 @@ class _Reading:
                 yield self._option(key.replace("_", "-"), said[key])
         for key in ("cache_from", "cache_to"):
             yield from (self._option(key.replace("_", "-"), each) for each in said.get(key) or ())
+        yield from (self._option("allow", each) for each in said.get("entitlements") or ())
         for name, value in _pairs(said.get("ssh")).items():
             yield self._option("ssh", f"{name}={value}" if value else name)
         for host in _hosts(said.get("extra_hosts")):
@@ -207,6 +221,16 @@ class _Reading:
 
     def _option(self, flag: str, value: Any) -> Parts:
         return merged([Part(f"--{flag}="), *self._parts(value)])
+
+
+def _builds(service: Any) -> bool:
+    """Whether a service has a build, or may have one of a service that it extends, where nobody has put that in."""
+    return bool((service or {}).get("build") or (service or {}).get("extends"))
+
+
+def _extends(key: str) -> bool:
+    """Whether compose itself passes a key over."""
+    return key.startswith("x-")
 
 
 def _text(value: Any) -> str:
@@ -230,7 +254,11 @@ def _hosts(given: Any) -> Iterable[str]:
 def _remarks(draft: Draft, reading: _Reading, folder: Path) -> None:
     """What a person should know of it."""
     services = reading.config["services"]
-    bare = [name for name, said in services.items() if not (said or {}).get("build")]
+    bare = [name for name, said in services.items() if not _builds(said)]
+    extended = [name for name, said in services.items() for key in _pairs((said or {}).get("build")) if _extends(key)]
+    if extended:
+        why = "x-… in a build is for other tools than compose (x-bake for bake): it is not in the Pipefile"
+        draft.note(reading.line(extended[0]), ", ".join(dict.fromkeys(extended)), why)
     if bare:
         draft.note(reading.line(bare[0]), ", ".join(bare), "built by nobody here; running services stays with compose")
     if draft.dotenv is None or not any("DOTENV" in each.source for each in draft.variables.values()):

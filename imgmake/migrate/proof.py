@@ -20,7 +20,7 @@ from imgmake.migrate.python import today
 # Of each line that imgmake would run: its target, that one's kind, the text.
 Planned = Callable[[str, Mapping[str, str]], Sequence[tuple[str, str, str]]]
 
-_OVERRIDDEN = "imgmake-check"
+OVERRIDDEN = "imgmake-check"
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,15 @@ class Proof:
 
     def every(self, planned: Planned) -> tuple[Compared, ...]:
         """Each target, then those that a variable changes with another value of it."""
-        base = {name: _OVERRIDDEN for name in self.required if name in self.pipefile.overridable}
-        plain = self._expected(base)
+        asked = dict.fromkeys(self.required, OVERRIDDEN)  # also what only a target needs that is not translated
+        base = {name: value for name, value in asked.items() if name in self.pipefile.overridable}
+        plain = self._expected(asked)
         found = [self._one(target, plain, planned, base) for target in self.pipefile.targets]
         for name in self.pipefile.overridable:
-            given = {**base, name: f"{_OVERRIDDEN}-2"}
-            changed = self._expected(given)
-            for target in (each for each in changed if changed[each] != plain.get(each)):
+            given = {**base, name: f"{OVERRIDDEN}-2"}
+            changed = self._expected({**asked, **given})
+            known = [each for each in changed if each in self.pipefile.targets or each not in plain]
+            for target in (each for each in known if changed[each] != plain.get(each)):
                 compared = self._one(target, changed, planned, given)
                 if compared.verdict == "different" and not compared.said:
                     said = any(note.text == target for note in self.pipefile.notes)

@@ -60,7 +60,8 @@ class Bake(Tool):
 
     def printed(self, names: Sequence[str], given: Mapping[str, str] = {}) -> Mapping[str, Any]:
         """What bake makes of targets. Raises ToolFailed."""
-        words = ["docker", "buildx", "bake", "--file", self.makefile, "--print", *names]
+        files = [word for file in (self.makefile, *self.overriding()) for word in ("--file", file)]
+        words = ["docker", "buildx", "bake", *files, "--print", *names]
         for _ in range(10):
             try:
                 found: Mapping[str, Any] = self.json(words, {**self._agent(), **given})
@@ -73,6 +74,12 @@ class Bake(Tool):
             else:
                 return found
         raise ToolFailed(f"docker buildx bake asks for ever more files for {self.makefile}")
+
+    def overriding(self) -> list[str]:
+        """The file beside docker-bake's own that bake merges in unasked."""
+        stem, _, ending = self.makefile.rpartition(".")
+        name = f"{stem}.override.{ending}"
+        return [name] if stem == "docker-bake" and (self.folder / name).is_file() else []
 
     def _agent(self) -> dict[str, str]:
         """A socket that bake only looks for, when a target forwards SSH and no agent runs here."""

@@ -141,6 +141,50 @@ def test_a_compose_file_that_builds_nothing(folder: Path) -> None:
         migrated(folder, "compose.yaml")
 
 
+def test_services_that_build_the_same_are_one_image(folder: Path) -> None:
+    """Two rules for one tag load in no Pipefile."""
+    (folder / "compose.yaml").write_text(
+        "x-app: &app {image: a:1, build: web}\n"
+        "services:\n  one: *app\n  two: *app\n  three: {image: a:1, build: db}\n  four: {image: b:1, build: "
+        "{context: db, additional_contexts: {x: 'service:two'}}}\n"
+    )
+    found = migrated(folder, "compose.yaml")
+    assert 'phony("two", "one")' in found.pipefile.text
+    assert 'contexts={"x": one}' in found.pipefile.text
+    assert verdicts(found) | {"build": ""} == {
+        "one": "better",
+        "two": "better",
+        "three": "different",
+        "four": "better",
+        "build": "",
+    }
+    assert [each.why for each in found.pipefile.left] == ["one has the tag a:1, and is built otherwise"]
+
+
+def test_a_service_that_may_build_what_it_extends(folder: Path) -> None:
+    """Without compose nobody says what that comes to: it was told to build nothing."""
+    (folder / "compose.yaml").write_text("services: {a: {build: web}, b: {extends: a}, c: {image: x}}\n")
+    found = migrated(folder, "compose.yaml")
+    assert [each.target for each in found.pipefile.left] == ["b"]
+    assert [each.text for each in found.pipefile.notes] == ["c"]
+
+
+def test_what_compose_passes_over_is_told(folder: Path) -> None:
+    (folder / "compose.yaml").write_text(
+        "services: {a: {build: {context: web, entitlements: [network.host], x-bake: {output: [type=registry]}}}}\n"
+    )
+    found = migrated(folder, "compose.yaml")
+    assert 'options="--allow=network.host"' in found.pipefile.text
+    assert "x-bake for bake" in found.pipefile.notes[0].why
+    assert verdicts(found)["a"] == "better"
+
+
+def test_a_bake_file_that_is_merged_in_is_told(folder: Path) -> None:
+    (folder / "docker-bake.override.hcl").write_text('target "one" {\n  tags = ["b"]\n}\n')
+    notes = migrated(folder, "docker-bake.hcl").pipefile.notes
+    assert [each.text for each in notes] == ["docker-bake.override.hcl"]
+
+
 def test_what_runs_commands_comes_before_what_only_builds(folder: Path) -> None:
     for name in ("Taskfile.yml", "justfile"):
         (folder / name).write_text("")
