@@ -13,9 +13,9 @@ from pathlib import Path
 from imgmake.errors import UsageError
 from imgmake.migrate import justread
 from imgmake.migrate.justfile import Special, Writer
-from imgmake.migrate.scripts import END, SHELLS, named, within
+from imgmake.migrate.scripts import END, SHELLS, named
 from imgmake.migrate.tools import Tool, complaint
-from imgmake.migrate.translated import Odd, Translated
+from imgmake.migrate.translated import Odd, Translated, within
 from imgmake.ports import Shell
 
 GET = "pip install rust-just"

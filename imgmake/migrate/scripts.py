@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from imgmake.migrate.texts import AMBIENT
-from imgmake.migrate.translated import Choice, Command, Odd, both, plain
+from imgmake.migrate.translated import Choice, Command, Odd, both, plain, within
 
 SHELLS = frozenset({"sh", "bash", "dash", "ash", "ksh", "zsh"})
 _SIGILS = re.compile(r"[@-]*")
@@ -160,7 +160,7 @@ class Body:
         place = lines[0][1] if lines else self.lines[0][1]
         whole = "\n".join(texts).strip("\n")
         if name.rpartition("/")[2] not in SHELLS:
-            return Command(self._placed(_heredoc(name, flags, whole)), place, script="sh")
+            return Command(self._placed(_heredoc(name, flags, whole)), place, script="/bin/sh")
         if re.search(r"<<-?\s*['\"\\].*\n(?:.*\n)*?.*(?<!\$)\$\(", whole):
             raise Odd("a value within a quoted heredoc")
         return Command(self._placed(_told(whole, flags)), place, script="/bin/sh" if name == "sh" else name)
@@ -179,11 +179,6 @@ def named(text: str, given: Mapping[str, str], dollar: str = "$") -> str:
         return match[0] if match[1] else given.get(name, match[0])
 
     return pattern.sub(filled, text)
-
-
-def within(folder: str, line: str) -> str:
-    """A line that is run in a folder."""
-    return f"cd {folder} && {line}" if re.fullmatch(r"[^;&|]*", line) else f"cd {folder} && {{ {line}; }}"
 
 
 def any_shell(text: str) -> bool:

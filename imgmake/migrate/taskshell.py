@@ -10,6 +10,8 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from imgmake.migrate.translated import within
+
 _BASH = re.compile(
     r"\[\[|<<<|\(\(|=\(|[<>]\(|&>|\$\{[^}]*(?://|\^|,,)|\b(?:source|declare|local|shopt|pipefail|function)\b"
     r"|\{[^{}\s]*(?:\.\.|,)[^{}\s]*\}| == "
@@ -56,7 +58,7 @@ class Around:
             found = f'export {name}="{dollar}{{{name}-{value}}}"; {found}'
         if self.folder:
             joined = re.search(r"[;&|\n]", found)
-            found = f"cd {self.folder}\n{found}" if joined else f"cd {self.folder} && {found}"
+            found = f"cd {self.folder}\n{found}" if joined else within(self.folder, found)
         return found
 
     def whole(self, commands: Sequence[str]) -> str:

@@ -83,6 +83,17 @@ def outside(text: str) -> str:
     return text
 
 
+_BUILD = re.compile(r"docker (?:buildx )?build [^;&|`]*\s\.")
+_ELSEWHERE = re.compile(r"\s(?:-f|-o|--file|--output|--secret|--iidfile|--build-context|--ssh)[\s=]")
+
+
+def within(folder: str, line: str) -> str:
+    """A command that is run in a folder; of a build that is its context."""
+    if _BUILD.fullmatch(line) and not _ELSEWHERE.search(line):
+        return f"{line[:-1]}{folder}"
+    return f"cd {folder} && {line}" if re.fullmatch(r"[^;&|\n]*", line) else f"cd {folder} && {{ {line}; }}"
+
+
 def name_of(target: str) -> str:
     """A target's name as it is written in a rule."""
     return re.sub(r"([:%#])", r"\\\1", target)

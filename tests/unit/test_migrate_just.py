@@ -201,7 +201,9 @@ SAME = {
         'fail("Delete all? Say so: imgmake wipe confirm=yes") if confirm != "yes" else []',
     ),
     "folders": (
-        "set working-directory := 'web'\na:\n    ls\n[working-directory: 'x']\nb:\n    true || ls\n",
+        "set working-directory := 'web'\na:\n    ls\n[working-directory: 'x']\nb:\n    true || ls\n"
+        "c:\n    docker build -t c .\n",
+        'image("c", tags="c", context="web")',
         'sh("cd web && ls")',
         'sh("cd web/x && { true || ls; }")',
     ),

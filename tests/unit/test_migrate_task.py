@@ -21,6 +21,7 @@ from imgmake.migrate.translated import Odd
 
 FILES = {
     "Dockerfile": "FROM scratch\nARG VERSION\n",
+    "web/Dockerfile": "FROM scratch\n",
     "tests.yaml": "schemaVersion: 2.0.0\n",
     "src/a.go": "",
     "src/in/b.go": "",
@@ -151,8 +152,9 @@ SAME = {
         'sh("./b", **EXPORTED)',
     ),
     "folders": (
-        "tasks:\n  a: {dir: src, cmds: [ls, 'ls; ls']}\n",
+        "tasks:\n  a: {dir: src, cmds: [ls, 'ls; ls']}\n  b: {dir: web, cmds: [docker build -t b .]}\n",
         'sh("cd src && ls")',
+        'image("b", tags="b", context="web")',
         "cd src\n    ls; ls",
     ),
     "checks": (
