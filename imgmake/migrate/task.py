@@ -13,7 +13,7 @@ from imgmake.errors import UsageError
 from imgmake.migrate import taskread, yamlfile
 from imgmake.migrate.taskfile import Writer
 from imgmake.migrate.taskvars import Special
-from imgmake.migrate.tools import Tool, complaint
+from imgmake.migrate.tools import Tool, ToolFailed, complaint
 from imgmake.migrate.translated import CONFIRM, Translated
 from imgmake.ports import Shell
 
@@ -62,7 +62,7 @@ class Task(Translated):
         words = ["task", "--taskfile", self.makefile, "--dry", "--color=false", special.task]
         code, out, err = self.ask([*words, *(f"{name}={value}" for name, value in given.items())], environ)
         if code:
-            return code, [], complaint(err)
+            return code, [], complaint(err).rpartition("task: ")[2]  # the innermost of those that each other task adds
         return 0, self._as_run(err or out, overrides), ""
 
     def _as_run(self, said: str, overrides: Mapping[str, str]) -> list[str]:
@@ -91,8 +91,12 @@ def read(folder: Path, file: str, shell: Shell, environ: Mapping[str, str]) -> T
     tool = Tool(folder, file, shell, environ)
     if not tool.has("task", "--version"):
         raise UsageError(f"{file} is read through task, which is not on PATH", hint=f"install it: {GET}")
-    tool.json(["task", "--taskfile", file, "--list-all", "--json"])
+    code, _, err = tool.ask(["task", "--taskfile", file, "--list-all", "--json"])
+    if code and err.strip():
+        raise ToolFailed(f"task cannot read {file}: {complaint(err)}")
     taskfile = taskread.read(folder, file)
+    if not taskfile.tasks:
+        raise UsageError(f"{file} has no tasks: there is nothing to make")
 
     def there(path: str) -> bool:
         return (folder / path).exists()

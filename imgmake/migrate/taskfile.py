@@ -114,6 +114,9 @@ class Writer(Commands):
         if "*" in task.name:
             self.makefile.note(task.name, "a task for any name: no Pipefile has it", task.place)
             return
+        if re.search(r"\s", task.name):
+            self.makefile.note(task.name, "a name with a blank: no target is called so", task.place)
+            return
         before = len(self.makefile.lines)
         built = self._built(Special(task.name), task)
         if len(self.makefile.lines) > before:

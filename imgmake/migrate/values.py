@@ -287,7 +287,7 @@ class Values(Meanings, Texts, Conditions):
             return self._declared(each, inner) if declared else inner
         if len(whole) == 1 and isinstance(whole[0], Call):
             parts = self.shell_parts(whole[0].arguments)
-            if not self.today.get(each.name):
+            if not self.today.get(each.name) and not self.make.tool[0]:
                 parts = _minding_nothing(parts, quiet="2>" not in whole[0].arguments)  # it fails today
             elif any(part.name and part.shell for part in parts):
                 parts = _minding_nothing(parts)  # with another value it may fail

@@ -270,6 +270,22 @@ def test_what_a_person_should_know(migrate: Migrate) -> None:
     assert "task runs the tasks that begin a task one by one" in told
 
 
+def test_a_command_that_fails_ends_a_task_and_is_no_empty_value(migrate: Migrate) -> None:
+    found = migrate("vars: {A: {sh: exit 3}}\ntasks:\n  a: 'echo {{.A}}'\n")
+    assert 'A = var("A", sh("exit 3"))' in text_of(found)
+
+
+def test_names_with_blanks_are_no_two_targets(migrate: Migrate) -> None:
+    found = migrate("tasks:\n  a b: echo x\n  c: echo c\n")
+    assert [each.target for each in found.compared] == ["c"]
+    assert "a b: a name with a blank" in notes(found)
+
+
+def test_a_taskfile_without_tasks(migrate: Migrate) -> None:
+    with pytest.raises(UsageError, match="has no tasks"):
+        migrate("tasks: {}\n")
+
+
 def test_what_several_need_is_told(migrate: Migrate) -> None:
     found = migrate("tasks:\n  a: {deps: [b, c]}\n  b: {deps: [c], cmds: [echo b]}\n  c: echo c\n")
     assert {each.target: each.why for each in found.compared}["a"] == ("what several tasks need is run once",)
