@@ -27,6 +27,7 @@ from imgmake.migrate.dryrun import (
     unwrapped,
 )
 from imgmake.migrate.expand import mentioned
+from imgmake.migrate.fixed import fixed
 from imgmake.migrate.going import leaves
 from imgmake.migrate.itself import LIST
 from imgmake.migrate.migration import Migration
@@ -39,19 +40,6 @@ from imgmake.migrate.texts import AMBIENT
 # Of each line: its target, that one's kind, the text.
 Planned = Callable[[Sequence[str], Mapping[str, str]], Sequence[tuple[str, str, str]]]
 
-_COMMIT = "0123abc"
-_FIXED = {
-    "BUILD_ID": "20010203-040506-0123abc",
-    "BUILD_DATE": "2001-02-03T04:05:06Z",
-    "BUILD_TIME_RFC_3339": "2001-02-03T04:05:06Z",
-    "BUILD_TIME_UTC": "20010203-040506",
-    "BUILD_TIME_EPOCH": "981173106",
-    "VCS_REF": "0123abc" + "0" * 33,
-    "VCS_URL": "https://example.com/check.git",
-    "VCS_BRANCH": "check",
-    "VCS_TAG": "v0.0.1",
-    "VCS_DESCRIBE": "v0.0.1-1-g0123abc",
-}
 OVERRIDDEN = "imgmake-check"
 _IN_CONTAINER = re.compile(r"\bdocker\s+(?:container\s+)?run\b")
 _ALONE = re.compile(r"docker (?:run|build|buildx build|tag|push)\b|imgmake\b|echo\b|mkdir -p")
@@ -78,7 +66,7 @@ class Checker:
     def plain(self) -> tuple[Compared, ...]:
         """Each target of the Makefile."""
         targets = self.migration.pipefile.targets
-        self.make.ahead(targets, self._metadata()[0])
+        self.make.ahead(targets, fixed(self.migration.values, self.base)[0])
         return tuple(self.one(target, {}) for target in targets)
 
     def overridden(self, found: Sequence[Compared]) -> tuple[Compared, ...]:
@@ -113,7 +101,7 @@ class Checker:
             and self.make.takes(one.target, name)
             and self._mentions(one.target, name)
         ]
-        self.make.ahead([one.target for one in changed[:most]], {**self._metadata()[0], **value})
+        self.make.ahead([one.target for one in changed[:most]], {**fixed(self.migration.values, self.base)[0], **value})
         for one in changed[:most]:
             compared = self.one(one.target, value)
             if compared.verdict == "different":
@@ -138,7 +126,7 @@ class Checker:
 
     def one(self, target: str, overrides: Mapping[str, str]) -> Compared:
         """One target in both dry runs."""
-        theirs, given = self._metadata()
+        theirs, given = fixed(self.migration.values, self.base)
         code, out, complaint = self.make.dry_run(target, {**theirs, **overrides})
         if why := self._untold(target) or (f"{complaint}: it is not compared" if code == UNANSWERED else ""):
             return Compared(target, "different", (why,), tuple(filter(None, out)), said=True)
@@ -185,21 +173,6 @@ class Checker:
     @property
     def _tool(self) -> str:
         return self.make.tool[0] or "make"
-
-    def _metadata(self) -> tuple[dict[str, str], dict[str, str]]:
-        """What make and imgmake are both given for the build's time and commit, which differ from run to run.
-
-        To give make a BUILD_ID may empty what it works out only without one: that is then given, too.
-        """
-        values = self.migration.values
-        known = [values.known(name) for name in values.definitions]
-        fixed = {each.name: _FIXED[each.python] for each in known if each.kind == "metadata"}
-        if not fixed:
-            return dict(self.base), dict(self.base)
-        guarded = [each for each in known if each.kind == "late" and values.definitions[each.name][0][1]]
-        theirs = {each.name: each.value or _COMMIT for each in guarded}
-        ours = {each.exported: each.value or _COMMIT for each in guarded}
-        return {**theirs, **fixed, **self.base}, {**ours, **_FIXED, **self.base}
 
     # --- commands -------------------------------------------------------------------------------------------
 

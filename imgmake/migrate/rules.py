@@ -10,6 +10,7 @@ from imgmake.migrate import contained, handing
 from imgmake.migrate.arguments import image_arguments
 from imgmake.migrate.calling import Given
 from imgmake.migrate.expand import Uncovered, mentioned
+from imgmake.migrate.leaves import makes_file
 from imgmake.migrate.lines import Mixed, Step, builder, ignoring
 from imgmake.migrate.model import Cond, Doubt, Left, Line, Made, Rule
 from imgmake.migrate.needs import Needs
@@ -17,18 +18,6 @@ from imgmake.migrate.order import Order
 from imgmake.migrate.python import Part, Parts, TooLate, expression, identifier, names_in, quoted, today
 from imgmake.migrate.recipes import OWN, Recipes
 from imgmake.migrate.stated import lines
-
-_PRINTS = re.compile(r"[@-]*\s*(?:echo|printf)\b[^>|]*$", re.DOTALL)
-# What files end in that recipes of images make; any other word behind a dot may be a verb.
-_SUFFIX = re.compile(
-    r"[\w-]\.(?:[a-z0-9]*(?:tar|zip)|[a-z]?gz|bz2|xz|zst|t[gbx]z|jar|war|whl|deb|rpm|apk|iso|img|qcow2|raw|bin|exe|so|a|o|d"
-    r"|go|py|js|mjs|css|html?|md|adoc|pdf|svg|png|rst|xml|json[lc]?|ya?ml|toml|ini|cfg|conf|config|env|properties|lock|list"
-    r"|txt|csv|tsv|log|out|sql|db|sqlite|sh|bash|pl|rb|java|class|ts|mk|tmpl|tpl|in|j2|dockerfile|df|hcl|tf|tfvars|plan"
-    r"|pem|key|crt|csr|cert|p12|jks|pub|asc|sig|sha\d+|sha\d+sums?|md5|sum|digest|cid|iid|id|stamp|built|build-?stamp|done"
-    r"|pushed|tagged|timestamp|touch|marker|flag|flags|status|version|hash|manifest|sbom|spdx|sarif|report|coverage)$",
-    re.IGNORECASE,
-)
-_WRITES = re.compile(r"\$@|\$\(@|>\s*\S|\btouch\b|-o\s")
 
 
 @dataclass
@@ -270,24 +259,7 @@ class Rules(Needs):
         return found
 
     def _is_file(self, target: str, made: Made) -> bool:
-        """Whether a target is a file: imgmake fails where a recipe does not make it, make would not mind.
-
-        `compose.up` is none, though it has a dot, nor is what only prints.
-        """
-        text = "\n".join(line for line in made.recipe if not _PRINTS.match(line))
-        if made.phony or not text:
-            return False
-        if target in self.values.make.files:
-            return True
-        named = bool(re.search(rf"\$@|\$[({{]@|(?<![\w./-]){re.escape(target)}(?![\w/-])", text))
-        looks = bool(_SUFFIX.search(target)) or (named and ("." in target or "/" in target))
-        return looks or self._writes(target, made)
-
-    def _writes(self, target: str, made: Made) -> bool:
-        """Whether a recipe makes a file of its target's name, as far as its text tells."""
-        name = rf"(?:\$@|\$\(@\)|{re.escape(target)}(?![\w./-]))"
-        text = "\n".join(made.recipe)
-        return bool(re.search(rf"(?:-o[ =]?\s*|>\s*|\btouch\s+|\b(?:cp|mv|ln|install)\b.*\s){name}", text))
+        return not made.phony and makes_file(target, made.recipe, known=target in self.values.make.files)
 
     # --- kinds ----------------------------------------------------------------------------------------------
 

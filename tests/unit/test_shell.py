@@ -255,6 +255,7 @@ def test_a_stop_reaches_all_of_what_is_captured(tmp_path: Path, by: str) -> None
     def stop() -> None:
         while not pid.exists():
             time.sleep(0.01)
+        time.sleep(0.5)  # on a busy machine the process may run before Popen has returned
         cancel.stop() if by == "stop" else signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     threading.Thread(target=stop).start()
