@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -78,6 +79,7 @@ def held() -> tuple[int, int]:
 
 @pytest.fixture(autouse=True)
 def _no_leaks() -> object:
+    gc.collect()  # what earlier tests left to it
     before = held()
     yield
     end = time.monotonic() + PATIENCE
