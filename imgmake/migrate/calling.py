@@ -133,9 +133,15 @@ class Calls:
             return lambda _, __: []
         if name == "file" and piece.arguments.startswith("<"):
             return self._read
-        if name == "value" and piece.arguments.strip() in self.definitions:
-            return lambda call, scope: self._use(call.arguments.strip(), call.raw, scope)
-        return {"shell": self._shell, "call": self._called, "wildcard": self._wildcard}.get(name)
+        own = {"shell": self._shell, "call": self._called, "wildcard": self._wildcard, "value": self._text_of}
+        return own.get(name)
+
+    def _text_of(self, piece: Call, scope: Scope) -> list[Part]:
+        """``$(value X)``: what is asked of it is mostly whether it is empty, and that it is when its value is."""
+        parts = self.at_load(piece.arguments, scope)
+        if any(part.name or part.dollar for part in parts):
+            raise Uncovered(f"{piece.raw} names a variable that can be overridden")
+        return self._use(today(parts).strip(), piece.raw, scope)
 
     def _same_always(self, raw: str, scope: Scope) -> bool:
         """Whether make's answer can be taken: nothing in the text differs from run to run, or is the shell's."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from imgmake.migrate import reader
@@ -112,6 +112,25 @@ def hoisted(statements: Iterable[object], defined: Collection[str]) -> dict[str,
         and every[0].op in ("=", ":=")
         and not (every[0].export or every[0].target or is_macro(every[0].value))
     }
+
+
+def shared(statements: Iterable[object], defined: Collection[str], beside: Callable[[str], bool]) -> dict[str, Assign]:
+    """Variables with one default, the same in all targets that say it: they are like those of the Makefile.
+
+    beside: whether other targets read a variable, too, and have it empty.
+    """
+    ways: dict[str, set[tuple[str, str, bool]]] = {}
+    first: dict[str, Assign] = {}
+    for each in statements:
+        if isinstance(each, Assign) and each.target and each.name not in defined:
+            ways.setdefault(each.name, set()).add((each.op, each.value, each.export))
+            first.setdefault(each.name, replace(each, target=""))
+    found: dict[str, Assign] = {}
+    for name, each in first.items():
+        plain = len(ways[name]) == 1 and each.op == "?=" and not (each.export or is_macro(each.value))
+        if plain and first.keys() & mentioned(each.value) <= found.keys() and not beside(name):
+            found[name] = each
+    return found
 
 
 def _evaluated(text: str) -> Iterator[str]:

@@ -11,7 +11,7 @@ from imgmake.migrate.docker import Docker
 from imgmake.migrate.effects import Effects
 from imgmake.migrate.expand import Call, Use, arguments, pieces
 from imgmake.migrate.model import Cond, Database, Line
-from imgmake.migrate.python import Part, Parts, lines_of, merged, names_in
+from imgmake.migrate.python import Part, Parts, merged, names_in
 from imgmake.migrate.values import Scope, Values
 
 _SET = re.compile(r"set\s+-[eu]+\s*;?\s*")
@@ -115,7 +115,7 @@ class Lines:
             elif then or other:
                 yield _chosen(test, then, other, line.line)
             return
-        for parts in lines_of(self.values.parts(line.text[len(prefix) :], scope)):
+        for parts in _lines_of(self.values.parts(line.text[len(prefix) :], scope)):
             head = (PREFIX.match(parts[0].text) or [""])[0] if parts and not parts[0].name else ""
             bare = [Part(parts[0].text[len(head) :], dollar=parts[0].dollar), *parts[1:]] if head else parts
             if any(part.name or part.text.strip() for part in bare):
@@ -185,6 +185,16 @@ def _ignored(recipe: Sequence[Line | Cond]) -> tuple[Line | Cond, ...]:
         else replace(each, then=_ignored(_recipe(each.then)), otherwise=_ignored(_recipe(each.otherwise)))
         for each in recipe
     )
+
+
+def _lines_of(parts: Parts) -> list[list[Part]]:
+    """A text cut where a line ends that no backslash continues."""
+    found: list[list[Part]] = [[]]
+    for part in parts:
+        first, *rest = re.split(r"(?<!\\)\n", part.text) if not part.name else [part.text]
+        found[-1].append(part if not rest else Part(first, dollar=part.dollar))
+        found += [[Part(each, dollar=part.dollar)] for each in rest]
+    return found
 
 
 def _recipe(items: Sequence[object]) -> list[Line | Cond]:

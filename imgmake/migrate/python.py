@@ -6,7 +6,7 @@ import ast
 import json
 import keyword
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
@@ -246,16 +246,6 @@ def merged(parts: Parts) -> list[Part]:
     return found
 
 
-def lines_of(parts: Parts) -> list[list[Part]]:
-    """A text cut where a line ends that no backslash continues."""
-    found: list[list[Part]] = [[]]
-    for part in parts:
-        first, *rest = re.split(r"(?<!\\)\n", part.text) if not part.name else [part.text]
-        found[-1].append(part if not rest else Part(first, dollar=part.dollar))
-        found += [[Part(each, dollar=part.dollar)] for each in rest]
-    return found
-
-
 def today(parts: Parts) -> str:
     """The text with make's values of today."""
     return "".join(part.value if part.name else part.text for part in parts)
@@ -283,6 +273,11 @@ def shell_text(parts: Parts) -> tuple[str, dict[str, str], bool]:
         by_name = _by_name(part, quote, braces=braces)
         if by_name and not _IN_NAME.search(today(parts[:at])) and _same_to_a_shell(part, text, quote, follows):
             given |= {} if part.shell else {by_name: part.name}
+            text += _use(by_name, follows, quote)
+            continue
+        if not part.late and inside(part.name) is None and _same_to_a_shell(part, text, quote, follows):
+            by_name = _new_name(part.name, {*given, *_GIVEN.findall(text)})
+            given[by_name] = part.name
             text += _use(by_name, follows, quote)
             continue
         spliced = True
@@ -330,6 +325,18 @@ def _splice(part: Part, quote: str) -> str:
 
 
 _IN_NAME = re.compile(r"(?<!\\)\$\w*$")  # what comes next is more of the name of a variable of the shell's
+
+
+def _new_name(source: str, taken: Collection[str]) -> str:
+    """A name for an expression that no f-string takes, after the first that it mentions."""
+    words = re.findall(r"[A-Za-z]\w*", re.sub(r"[rf]*\"[^\"]*\"|'[^']*'", "", source))
+    name = words[0].lower() if words else "value"
+    while name in taken or name in ("in", "out", "shell", "cwd", "tty"):
+        name += "_"
+    return name
+
+
+_GIVEN = re.compile(r"\$\{?(\w+)")
 _MOVED = re.compile(r"(?:^|[;&|(\s])(?:cd|pushd)\s")
 
 

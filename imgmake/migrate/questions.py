@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from imgmake.migrate.python import Part, Parts, open_quote
+from imgmake.migrate.python import Part, Parts, open_quote, today
 
 _FIRST = 0xE100  # of characters that nobody writes, each in the place of a value
 
@@ -36,9 +36,9 @@ def question(parts: Parts) -> Question:
     text = "".join(chr(_FIRST + at) if part.name else part.text for at, part in enumerate(every))
     text = re.sub(rf"''(\"[{''.join(marks)}]\")''", r"\1", text) if marks else text
     named = {mark: f"${{{part.shell}}}" if part.shell else part.value for mark, part in marks.items()}
-    today = {mark: part.value for mark, part in marks.items()}
+    values = {mark: part.value for mark, part in marks.items()}
     frame = re.escape(text).translate({ord(mark): ".*?" for mark in marks})
-    return Question(f"$({_filled(text, named)})", f"$({_filled(text, today)})", rf"\$\({frame}\)")
+    return Question(f"$({_filled(text, named)})", f"$({_filled(text, values)})", rf"\$\({frame}\)")
 
 
 def _filled(text: str, marks: Mapping[str, str]) -> str:
@@ -53,3 +53,11 @@ def spelt(parts: Parts) -> list[Part]:
         found += [Part("'\""), part, Part("\"'")] if hidden else [part]
         quote = quote if part.shell else open_quote(part.value if part.name else part.text, quote)
     return found
+
+
+def minding_nothing(parts: Parts, *, quiet: bool = False) -> list[Part]:
+    """A command whose failure is passed over, as make does; with its complaints, if `quiet`."""
+    silent = " 2>/dev/null" if quiet else ""
+    if re.search(r"[;&\n]", today(parts)):
+        return [Part("( "), *parts, Part(f" ){silent} || true")]
+    return [*parts, Part(f"{silent} || true")]

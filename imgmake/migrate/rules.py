@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from imgmake.migrate import contained, handing
 from imgmake.migrate.arguments import image_arguments
-from imgmake.migrate.calling import Given
-from imgmake.migrate.expand import Uncovered, mentioned
+from imgmake.migrate.expand import Uncovered
 from imgmake.migrate.leaves import makes_file
 from imgmake.migrate.lines import Mixed, Step, builder, ignoring
-from imgmake.migrate.model import Cond, Doubt, Left, Line, Made, Rule
-from imgmake.migrate.needs import Needs
+from imgmake.migrate.model import Doubt, Left, Line, Made, Rule
 from imgmake.migrate.order import Order
-from imgmake.migrate.python import Part, Parts, TooLate, expression, identifier, names_in, quoted, today
+from imgmake.migrate.own import Own
+from imgmake.migrate.python import Part, Parts, TooLate, expression, identifier, names_in, quoted
 from imgmake.migrate.recipes import OWN, Recipes
 from imgmake.migrate.stated import lines
 
@@ -37,7 +36,7 @@ class Declared:
 
 
 @dataclass(kw_only=True)
-class Rules(Needs):
+class Rules(Own):
     """Translates the rules of one Makefile."""
 
     recipes: Recipes
@@ -89,13 +88,6 @@ class Rules(Needs):
         if not made.recipe and rule.recipe:
             made = replace(made, recipe=tuple(each.text for each in rule.recipe if isinstance(each, Line)))
         return self._patterned(made)
-
-    def _patterned(self, made: Made) -> Made:
-        """A target with the variables that patterns set for it, of which make's database does not tell."""
-        every = self.stated.given(made.name)
-        found = [each for each, around in every if all(self.holds(cond) is taken for cond, taken in around)]
-        given = tuple((each.name, each.op.replace("::", ":"), each.value) for each in found)
-        return replace(made, given=(*given, *made.given), specific=made.specific.union(each.name for each in found))
 
     def _whole(self, target: str, rule: Rule, made: Made) -> Rule:
         """The rule with the recipe that make has: of all double-colon rules, or one that comes from elsewhere."""
@@ -156,87 +148,6 @@ class Rules(Needs):
             why = f"{tool} comes to {' and '.join(names)} first, by the order of a list: the Pipefile says so"
             self.notes.append(Left(rule.line, "", why, file=rule.file))
         return self._names(names)
-
-    def _mentioned_below(self, target: str) -> set[str]:
-        """Every variable that the recipes of all that a target needs mention and do not set themselves."""
-        found, names = set[str](), {target}
-        todo = list(self._directly(target, set()))
-        while todo:
-            name, set_ = todo.pop()
-            if name not in names:
-                names.add(name)
-                made = self._patterned(self.database.targets.get(name, Made(name, ())))
-                own = set_ | {each for each, _, _ in made.given}
-                found |= self._mentions(Rule(0, name, "", recipe=tuple(lines(made)))) - own
-                todo += self._directly(name, own)
-        return found
-
-    def _directly(self, target: str, set_: set[str]) -> Iterable[tuple[str, set[str]]]:
-        made = self.database.targets.get(target, Made(target, ()))
-        return [(name, set_) for name in (*made.prerequisites, *made.order_only)]
-
-    def _set_here(self, made: Made, scope: Mapping[str, Parts]) -> Mapping[str, Parts]:
-        """The scope with the variables that a target sets, and with those that are made of them."""
-        inner = dict(scope)
-        for name, op, text in made.given:
-            if op == "?=" and (name in self.values.definitions or name in inner):
-                continue
-            whole = f"$({name}) {text}" if op == "+=" else text
-            parts = self._unless_given(name, self.values.parts(whole, inner), asked=op == "?=")
-            inner[name] = Given(parts, whole, inner)
-        if made.given:
-            mentions = self._mentions(Rule(0, made.name, "", recipe=tuple(lines(made))))
-            for name in sorted(mentions - set(inner)):
-                self._again(name, inner, set())
-        return inner
-
-    def _unless_given(self, name: str, parts: list[Part], *, asked: bool) -> list[Part]:
-        """A value of one target's; what stands on the command line is stronger, where others can be given it there.
-
-        asked: whether it is a default, which waits for that.
-        """
-        elsewhere = asked or any(
-            name in mentioned(text)
-            for made in self.database.targets.values()
-            if name not in self._patterned(made).specific
-            for text in made.recipe
-        )
-        if not elsewhere or name in self.values.definitions or not name.isidentifier():
-            return parts
-        known = self.values.parts(f"$({name})")
-        if not parts:
-            return known
-        source = f"{expression(known)} or {expression(parts)}"
-        return [Part(name=source, value=today(parts))]
-
-    def _again(self, name: str, inner: dict[str, Parts], busy: set[str]) -> bool:
-        """Whether a variable is made of what the scope sets: its value there goes into the scope, too."""
-        found = self.values.definitions.get(name, [])
-        if name in inner or name in busy or not found or any(each.op not in ("=", "?=") for each, _ in found):
-            return name in inner
-        needed = {used for each, _ in found for used in mentioned(each.value)}
-        if not any([self._again(used, inner, busy | {name}) for used in sorted(needed)]):
-            return False
-        if len(found) > 1 or found[0][1]:
-            raise Uncovered(f"{name} is made of what is set for this target, in several ways")
-        inner[name] = self.values.parts(found[0][0].value, inner)
-        self.values.taken_apart |= {name, *needed}
-        return True
-
-    def _mentions(self, rule: Rule) -> set[str]:
-        def texts(recipe: Iterable[object]) -> Iterable[str]:
-            for each in recipe:
-                if isinstance(each, Line):
-                    yield each.text
-                elif isinstance(each, Cond):
-                    yield f"{each.left}$({each.left}){each.right}"
-                    yield from texts((*each.then, *each.otherwise))
-
-        found = {name for text in texts(rule.recipe) for name in mentioned(text)}
-        while more := {n for name in found for each, _ in self.values.definitions.get(name, ())
-                       for n in mentioned(each.value)} - found:  # fmt: skip
-            found |= more
-        return found
 
     def _names(self, names: Sequence[str]) -> list[str]:
         return [quoted(name) for name in names]

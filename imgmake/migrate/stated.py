@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,9 @@ class Stated:
     def __init__(self, statements: Sequence[Statement], make: Make) -> None:
         self._rules = list(_rules(statements, ()))
         self._assigns = list(_of_patterns(statements, ()))
+        every = [(target, each) for each in statements if isinstance(each, Assign) for target in each.target.split()]
+        count = Counter((target, each.name) for target, each in every)
+        self._given = {(target, each.name): each for target, each in every if count[target, each.name] == 1}
         texts = [text for rule, _ in self._rules for text in (rule.targets, rule.prerequisites, rule.order_only)]
         names = [tuple(text.replace("\\:", ":").split()) for text in _expanded(texts, make)]
         self._targets = {id(rule): names[3 * at] for at, (rule, _) in enumerate(self._rules)}
@@ -38,6 +42,10 @@ class Stated:
             mention = Mention(rule, around, names[3 * at + 1], names[3 * at + 2])
             for target in names[3 * at]:
                 self._by_target.setdefault(target, []).append(mention)
+
+    def own(self, target: str, name: str) -> Assign | None:
+        """What a target sets a variable to, where one line does, and under no condition."""
+        return self._given.get((target, name))
 
     def targets(self, rule: Rule) -> tuple[str, ...]:
         """The names before a rule's colon."""

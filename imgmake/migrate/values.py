@@ -19,6 +19,7 @@ from imgmake.migrate.definitions import (
     branches,
     hoisted,
     is_macro,
+    shared,
     tests_itself,
     used,
 )
@@ -37,6 +38,7 @@ from imgmake.migrate.python import (
     shell_text,
     today,
 )
+from imgmake.migrate.questions import minding_nothing
 from imgmake.migrate.scratch import Make
 from imgmake.migrate.texts import ASKING, HERE, Texts
 from imgmake.variables import LATE, NAME
@@ -71,9 +73,15 @@ class Values(Meanings, Texts, Conditions):
         self._collect(statements, ())
         self.hoisted = hoisted(statements, self.definitions)
         self.definitions |= {each.name: [(each, ())] for each in self.hoisted.values()}
+        same = shared(statements, self.definitions, self.read_beside)
+        self.definitions |= {name: [(each, ())] for name, each in same.items()}
         self.asked: dict[str, str] = {} if asked is None else asked
         names = sorted(n for n in {*self.definitions, *used(statements)} if not re.search(r"[\s$(){}]", n))
         self.today = self._values(names)
+        self.shared: dict[str, Parts] = {}  # defaults that targets share, of which make knows nothing without a target
+        for name, each in same.items():
+            self.today[name] = self.ask(each.value, self.shared)
+            self.shared[name] = [Part(self.today[name])]
         self.shell = _shell(self.asked.get("$(SHELL)") or self.ask("$(SHELL)"))
         self.inputs: dict[str, None] = {}  # read, and set nowhere
         self.settled_today: dict[str, str] = {}  # variables with make's value of today, each with why
@@ -96,6 +104,12 @@ class Values(Meanings, Texts, Conditions):
                 self.definitions.setdefault(each.name, []).append((each, around))
             elif isinstance(each, Cond):
                 self._collect((*each.then, *each.otherwise), (*around, each))
+
+    def read_beside(self, name: str) -> bool:
+        """Whether a target reads a variable that it does not set itself, and another one does."""
+        every = self.database.targets.values()
+        texts = (text for made in every if name not in made.specific for text in made.recipe)
+        return any(name in self.reached(text) for text in texts if "$" in text)
 
     def _values(self, names: Sequence[str]) -> dict[str, str]:
         """make's value of each variable, and the answers kept for when a text asks for the same."""
@@ -288,9 +302,9 @@ class Values(Meanings, Texts, Conditions):
         if len(whole) == 1 and isinstance(whole[0], Call):
             parts = self.shell_parts(whole[0].arguments)
             if not self.today.get(each.name) and not self.make.tool[0]:
-                parts = _minding_nothing(parts, quiet="2>" not in whole[0].arguments)  # it fails today
+                parts = minding_nothing(parts, quiet="2>" not in whole[0].arguments)  # it fails today
             elif any(part.name and part.shell for part in parts):
-                parts = _minding_nothing(parts)  # with another value it may fail
+                parts = minding_nothing(parts)  # with another value it may fail
         elif any(isinstance(piece, Text) and re.search(r'["\\`]', piece.text) for piece in whole):
             self.hasten(each.name) if each.name not in self._busy else self.hastened.add(each.name)
             raise TooLate("text with quotes beside a $(shell …)", ())
@@ -364,14 +378,6 @@ class Values(Meanings, Texts, Conditions):
             else:
                 found.append(part)
         return merged(found)
-
-
-def _minding_nothing(parts: Parts, *, quiet: bool = False) -> list[Part]:
-    """A command whose failure is passed over, as make does; with its complaints, if `quiet`."""
-    silent = " 2>/dev/null" if quiet else ""
-    if re.search(r"[;&\n]", today(parts)):
-        return [Part("( "), *parts, Part(f" ){silent} || true")]
-    return [*parts, Part(f"{silent} || true")]
 
 
 def _shell(name: str) -> str:

@@ -54,6 +54,28 @@ SAME = {
         "x:\n\techo $(F)\nA = 1\nifdef B\n\tF += $(A) $(B)\nendif\n",
         ['if B:\n    F = f"{F} {A} {B}"'],
     ),
+    "a guard that asks for a variable by its name": (
+        "needs = $(foreach 1,$1,$(call _needs,$1))\n"
+        "_needs = $(if $(value $1),,$(error $1 is not set, for $(value @)))\n"
+        "x:\n\t@:$(call needs,D E)\n\techo $(D)\n",
+        ['[] if D else fail("D is not set, for x"),', '[] if E else fail("E is not set, for x"),'],
+    ),
+    "a default of one target": (
+        "x y: N ?= a\nx: V ?= $(N)-data\nx: F ?=\nx y:\n\techo $(F) $(V) $(N)\n",
+        ['N = var("N", "a")', "echo $F {V or f'{N}-data'} $N", "echo $F $V $N"],
+    ),
+    "defaults of targets, one made of the other, that differ": (
+        "x: N ?= a\nx y: V ?= $(N)-data\nx y:\n\techo $(V) $(N)\n",
+        ["""sh(f"echo $v {N or 'a'}", v=V or f"{N or 'a'}-data")"""],
+    ),
+    "a target's own value of what has a default": (
+        "T ?= 6m\nx y: \n\techo $(T) $@\nx: T = 10m\nz: T += 1\nz:\n\techo $(T)\n",
+        ["{'10m' if T == '6m' else T}", "echo $T y", "{f'{T} 1' if T == '6m' else T}"],
+    ),
+    "a target's own value that make expanded as it read it": (
+        "x: A := -x P=$(P)\nx:\n\techo $(A) $(P)\n",
+        ['sh("echo -x P=$P $P")'],
+    ),
     "several commands that may fail": (
         "V ?= 1.2\nMINOR ?= $(shell cd . && echo $(V) | grep -o '^[0-9]*'; grep -o 1 $(V))\nx:\n\techo $(MINOR)\n",
         [") || true"],
