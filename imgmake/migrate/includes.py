@@ -5,6 +5,7 @@ Which files those are, and where a name leads, is make's to say; reads only the 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -51,7 +52,13 @@ def _branch(
 
 def _names(each: Include, make: Make) -> list[str]:
     """The files that are there of those that an ``include`` names, patterns and variables expanded by make."""
-    return make.values([f"$(wildcard {each.files})"])[0].split()
+    return [_seen_from(make.folder, name) for name in make.values([f"$(wildcard {each.files})"])[0].split()]
+
+
+def _seen_from(folder: Path, name: str) -> str:
+    """A path of the repository from the Makefile's folder, which is another one's copy; any other as it is."""
+    copied = next((each for each in folder.parents if each.name.startswith("imgmake-migrate-")), folder)
+    return os.path.relpath(name, folder) if Path(name).is_relative_to(copied) else name
 
 
 def _text(path: Path) -> str:

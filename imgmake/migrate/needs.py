@@ -6,12 +6,13 @@ Conditions that can be overridden become conditions of the Pipefile; make's data
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from imgmake.migrate.docker import words
-from imgmake.migrate.expand import Uncovered, Use, pieces
+from imgmake.migrate.expand import Uncovered, Use, mentioned, pieces
 from imgmake.migrate.layout import stem_of
 from imgmake.migrate.model import Cond, Database, Made, Rule
 from imgmake.migrate.python import Part, Parts, expression, quoted, today
@@ -24,6 +25,7 @@ _CALL = re.compile(r"(?:\$[({]MAKE[)}]|\bmake) ([^;&|<>`\\]+)")
 _NO_NAME = re.compile(r"[$()\"'{}]")
 _MANY = 5000  # names that patterns can come to
 LACKING = "is not here, and no rule makes it"
+_TRIES = 8  # values that are tried to come to a branch
 _OTHER = "imgmake-other"  # a value that no Makefile tests for
 
 
@@ -63,14 +65,21 @@ class Needs:
         """Values for which the conditions around hold as they are meant to; empty where that is not known."""
         given: dict[str, str] = {}
         for cond, taken in self.around:
-            if self.holds(cond) is not taken:
-                given |= _values_for(cond, taken)
+            if self.holds(cond, given) is not taken:
+                given |= _values_for(cond, taken) or self._leading_to(cond, taken, given)
         return given
 
-    def holds(self, cond: Cond) -> bool:
-        """Whether make takes the first branch today."""
+    def _leading_to(self, cond: Cond, taken: bool, given: Mapping[str, str]) -> dict[str, str]:
+        """A value of a variable with which make takes a branch, of those that come to mind."""
+        names = dict.fromkeys(name for name in mentioned(f"{cond.left} {cond.right}") if name.isidentifier())
+        words = [word for word in re.findall(r"[\w.-]+", f"{cond.left} {cond.right}") if word not in names]
+        tries = [{name: value} for name in names for value in (_OTHER, "", *words)]
+        return next((each for each in tries[:_TRIES] if self.holds(cond, {**given, **each}) is taken), {})
+
+    def holds(self, cond: Cond, given: Mapping[str, str] = MappingProxyType({})) -> bool:
+        """Whether make takes the first branch today, or with values on its command line."""
         defined = "def" in cond.test
-        left, right = self.values.make.values([f"$({cond.left})" if defined else cond.left, cond.right])
+        left, right = self.values.make.values([f"$({cond.left})" if defined else cond.left, cond.right], given)
         answer = bool(left) if defined else left == right
         return answer is not (cond.test in ("ifneq", "ifndef"))
 

@@ -130,12 +130,23 @@ def _judged(found: Migrated, told: dict[str, object], path: Path) -> dict[str, o
     except ImgmakeError as error:
         return {**told, "verdict": "silent", "why": f"called {told['verdict']}, but imgmake: {error.message}"}
     theirs = _dry_run(path, str(told["name"]))
-    filled = [_filled(line, found.migration.values.settled) for line in ours]
+    filled = [_filled(line, found.migration.values.settled) for line in (*ours, *_called(ours, options))]
     lost = _words(theirs, path.parent) - _words(filled, path.parent) - _excused(str(told["why"]), theirs, path.parent)
     if lost:
         why = f"called {told['verdict']}, but imgmake does not say {' '.join(sorted(lost))}"
         return {**told, "verdict": "silent", "why": why, "make": theirs, "imgmake": ours}
     return told
+
+
+def _called(ours: Sequence[str], options: Options) -> Iterator[str]:
+    """What calls of imgmake come to: a shell says what they are called with."""
+    for line in ours:
+        if re.match(r"imgmake (?!--)", _filled(line, {})):
+            text = f"imgmake() {{ printf '%s\\n' \"$@\"; }}; {_filled(line, {})}"
+            words = subprocess.run(["/bin/sh", "-c", text], capture_output=True, text=True, check=False).stdout.split()
+            goals = tuple(word for word in words if "=" not in word)
+            overrides = dict(word.split("=", 1) for word in words if "=" in word)
+            yield from (each for _, _, each in lines(replace(options, goals=goals, overrides=overrides)))
 
 
 def _dry_run(path: Path, target: str) -> list[str]:
@@ -173,6 +184,7 @@ def _filled(line: str, settled: Mapping[str, str]) -> str:
         del words[0]
     text = words[2] if words[1:2] == ["-ec"] else line
     for name, value in given.items():
+        text = re.sub(rf"\$\{{{name}:-([^}}]*)\}}", lambda match, value=value: value or match[1], text)  # type: ignore[misc]
         text = re.sub(rf"\$\{{{name}\}}|\${name}\b", lambda _, value=value: value, text)  # type: ignore[misc]
     for ours, answer in sorted(settled.items(), key=lambda each: -len(each[0])):
         text = text.replace(ours, answer)

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -90,16 +92,27 @@ def _subject(makefile: Path) -> Subject:
 def outcome(subject: Subject, limit: float) -> Outcome:
     """Try a Makefile in a process of its own: what breaks or hangs there breaks nothing here."""
     argv = [sys.executable, str(Path(__file__).with_name("attempt.py")), str(subject.folder), subject.makefile]
-    with tempfile.TemporaryDirectory(prefix="imgmake-measure-") as folder:
+    with tempfile.TemporaryDirectory(prefix="imgmake-measure-", ignore_cleanup_errors=True) as folder:
         try:
-            done = subprocess.run([*argv, folder], capture_output=True, text=True, timeout=limit, check=False)
+            said, complaints = _run([*argv, folder], limit)
         except subprocess.TimeoutExpired:
             return Outcome(crash=f"not done within {limit:.0f} s", seconds=limit)
     try:
-        found = json.loads(done.stdout.rpartition("\n{")[2].join(("{", "")) if "\n{" in done.stdout else done.stdout)
+        found = json.loads(said.rpartition("\n{")[2].join(("{", "")) if "\n{" in said else said)
     except ValueError:
-        return Outcome(crash=(done.stderr.strip() or "no answer").splitlines()[-1])
+        return Outcome(crash=(complaints.strip() or "no answer").splitlines()[-1])
     return Outcome([Target(**each) for each in found["targets"]], found["seconds"], found["crash"])
+
+
+def _run(argv: Sequence[str], limit: float) -> tuple[str, str]:
+    """What a process prints; where it takes too long it ends with all that it started. Raises TimeoutExpired."""
+    piped = subprocess.PIPE
+    with subprocess.Popen(argv, stdout=piped, stderr=piped, text=True, start_new_session=True) as process:
+        try:
+            return process.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
 
 
 def table(tried: Sequence[tuple[Subject, Outcome]]) -> str:
