@@ -35,7 +35,7 @@ class Planner(contextlib.ExitStack):
         super().__init__()
         # What is compared is what each would do, whatever the state of the tree.
         self._options = replace(options, dry_run=True, allow_dirty=True)
-        self._needs: dict[str, frozenset[str]] = {}
+        self._needs: dict[tuple[int, str], frozenset[str]] = {}
         self._sessions: dict[tuple[tuple[str, str], ...], Session] = {}
 
     def lines(self, goals: Sequence[str], overrides: Mapping[str, str]) -> list[Line]:
@@ -50,12 +50,13 @@ class Planner(contextlib.ExitStack):
             found += [(prospect.node.id, prospect.node.rule.kind.value, line) for line in prospect.lines]
         return found
 
-    def needs(self, target: str) -> Collection[str]:
-        """Everything that has to be done before a target is, by the Pipefile as it was asked for first."""
-        if target not in self._needs:
-            session = next(iter(self._sessions.values()), None) or self.session({})
-            self._needs[target] = frozenset(session.run.graph.closure([target])) - {target}
-        return self._needs[target]
+    def needs(self, target: str, overrides: Mapping[str, str]) -> Collection[str]:
+        """Everything that has to be done before a target is, with some variables overridden."""
+        session = self.session(overrides)
+        key = (id(session), target)
+        if key not in self._needs:
+            self._needs[key] = frozenset(session.run.graph.closure([target])) - {target}
+        return self._needs[key]
 
     def session(self, overrides: Mapping[str, str]) -> Session:
         """The Pipefile as it is with some variables overridden. Raises ImgmakeError."""

@@ -57,11 +57,12 @@ class Checker:
     migration: Migration
     planned: Planned
     environ: Mapping[str, str]
-    needs: Callable[[str], Collection[str]]  # all that a target of the Pipefile waits for
+    needs: Callable[[str, Mapping[str, str]], Collection[str]]  # all that a target of the Pipefile waits for
     base: Mapping[str, str] = field(default_factory=dict)  # values that both are given, since both ask for them
     waiting: dict[str, set[str]] = field(default_factory=dict)  # what should have waited for what, by order alone
     unasked: Sequence[str] = ()  # variables that there was no time to override, with a Makefile that is slow to read
     _worked_out: dict[tuple[str, str, str], list[Command]] = field(default_factory=dict)
+    _given: Mapping[str, str] = field(default_factory=dict)  # to the Pipefile that is compared
 
     def plain(self) -> tuple[Compared, ...]:
         """Each target of the Makefile."""
@@ -133,9 +134,8 @@ class Checker:
         try:
             needless = [name for name in self.make.required if not self._mentions(target, name)]
             given = {name: value for name, value in given.items() if name not in needless}
-            ours = self._entered(
-                self._ours(self.planned((target,), {**given, **overrides})), out, {**given, **overrides}
-            )
+            self._given = {**given, **overrides}
+            ours = self._entered(self._ours(self.planned((target,), self._given)), out, self._given)
         except ImgmakeError as error:
             if code or (complaint := refused(error, out)):
                 return Compared(target, "same", (f"{BOTH}: {complaint}",))
@@ -295,7 +295,7 @@ class Checker:
             word = re.compile(rf"(?<![\w./:-]){re.escape(image)}(?![\w./:-])")
             users = {each.target for each in ours if word.search(self._settled(each.text))} - made_by
             for maker, user in itertools.product(sorted(made_by), sorted(users)):
-                if user not in self.needs(maker) and maker not in self.needs(user):
+                if user not in self.needs(maker, self._given) and maker not in self.needs(user, self._given):
                     earlier, later = self._by_turns(maker, user, theirs, ours)
                     self.waiting.setdefault(later, set()).add(earlier)
                     return f"{user} takes {image}, and could run at the same time as {maker}, which makes it"

@@ -6,6 +6,7 @@ Which files those are, and where a name leads, is make's to say; reads only the 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,10 @@ from imgmake.migrate.model import Comment, Cond, Include, Line, Rule, Statement
 from imgmake.migrate.scratch import Make
 
 _Any = TypeVar("_Any", bound=Statement | Line)
+_LIST = r"\$[({]MAKEFILE_LIST[)}]"
+_READING = re.compile(
+    rf"\$[({{]lastword\s+{_LIST}\s*[)}}]|\$[({{]word\s+\$[({{]words\s+{_LIST}\s*[)}}]\s*,\s*{_LIST}\s*[)}}]"
+)
 _MOST = 200_000  # characters of a file that is taken in: what is longer, a machine wrote
 
 
@@ -29,7 +34,11 @@ def spliced(statements: Sequence[Statement], make: Make, inside: tuple[str, ...]
 
 def _spliced(each: Statement, make: Make, inside: tuple[str, ...]) -> Iterator[Statement]:
     if isinstance(each, Include):
-        found = [name for name in _names(each, make) if name not in inside and _text(make.folder / name)]
+        found = [
+            name
+            for name in _names(each, make, (make.makefile, *inside)[-1])
+            if name not in inside and _text(make.folder / name)
+        ]
         for name in found:
             read = tuple(_placed(one, name) for one in reader.read(_text(make.folder / name)))
             yield Comment(each.line, f"# From {name}:")
@@ -50,9 +59,13 @@ def _branch(
     )
 
 
-def _names(each: Include, make: Make) -> list[str]:
-    """The files that are there of those that an ``include`` names, patterns and variables expanded by make."""
-    return [_seen_from(make.folder, name) for name in make.values([f"$(wildcard {each.files})"])[0].split()]
+def _names(each: Include, make: Make, reading: str) -> list[str]:
+    """The files that are there of those that an ``include`` names, patterns and variables expanded by make.
+
+    reading: the file that it stands in: the last of MAKEFILE_LIST, as long as make reads that.
+    """
+    files = _READING.sub(lambda _: reading, each.files)
+    return [_seen_from(make.folder, name) for name in make.values([f"$(wildcard {files})"])[0].split()]
 
 
 def _seen_from(folder: Path, name: str) -> str:

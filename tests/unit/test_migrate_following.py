@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,6 +77,11 @@ SAME = {
         "x: A := -x P=$(P)\nx:\n\techo $(A) $(P)\n",
         ['sh("echo -x P=$P $P")'],
     ),
+    "a branch that only a value of two variables together comes to": (
+        "ifeq ($(A)$(B),)\npush:\n\t$(error give A or B)\nelse\npush: build\n\tdocker push $(A)$(B)/app\nendif\n"
+        "build:\n\tdocker build -t $(A)$(B)/app .\n",
+        ['    phony("push", "build", sh("docker push $A$B/app"))'],
+    ),
     "several commands that may fail": (
         "V ?= 1.2\nMINOR ?= $(shell cd . && echo $(V) | grep -o '^[0-9]*'; grep -o 1 $(V))\nx:\n\techo $(MINOR)\n",
         [") || true"],
@@ -98,3 +104,13 @@ def test_an_answer_that_is_code_to_a_shell_is_asked_for_as_make_asks(migrate: Mi
     found = migrate("x:\n\techo $(shell cat flags) b\n")
     assert "sh(f\"echo {shell('cat flags')} b\")" in found.migration.pipefile.text
     assert [each.verdict for each in found.compared] == ["same"]
+
+
+def test_a_file_that_is_included_by_its_full_path_is_named_from_here(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "common.mk").write_text("b:\n\techo b\n")
+    makefile = "include $(dir $(abspath $(lastword $(MAKEFILE_LIST))))../common.mk\na: b\n"
+    (tmp_path / "sub" / "Makefile").write_text(makefile)
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    found = migrate_makefile(Options(directory=tmp_path / "sub"), write=False)
+    assert "# From ../common.mk:" in found.migration.pipefile.text
