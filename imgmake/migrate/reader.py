@@ -156,10 +156,13 @@ def _add(found: list[Statement | Line], number: int, text: str, lines: _Lines, *
         found.append(Comment(number, text))
     elif match := _COND.match(text):
         cond = _cond(number, match[1], match[2], lines, recipe=in_rule)
-        if _holds_lines(cond):
-            _add_line(found, cond)
-        else:
+        if not _holds_lines(cond):
             found.append(cond)
+            return
+        _add_line(found, _part(cond, lines=True))
+        others = _part(cond, lines=False)
+        if any(not isinstance(each, Comment) for each in (*others.then, *others.otherwise)):
+            found.append(others)  # such a line has no tab: it ends the rule, whatever it was meant to be
     elif match := _DEFINE.match(text):
         found.append(_define(number, match, lines))
     else:
@@ -169,6 +172,17 @@ def _add(found: list[Statement | Line], number: int, text: str, lines: _Lines, *
 def _holds_lines(cond: Cond) -> bool:
     every = (*cond.then, *cond.otherwise)
     return any(isinstance(each, Line) or (isinstance(each, Cond) and _holds_lines(each)) for each in every)
+
+
+def _part(cond: Cond, *, lines: bool) -> Cond:
+    """A condition within a recipe with its recipe lines alone, or with all else alone."""
+
+    def kept(side: Sequence[Statement | Line]) -> tuple[Statement | Line, ...]:
+        parts = (_part(each, lines=lines) if isinstance(each, Cond) else each for each in side)
+        empty = (each for each in parts if not (isinstance(each, Cond) and not (each.then or each.otherwise)))
+        return tuple(each for each in empty if isinstance(each, Cond | Comment) or isinstance(each, Line) is lines)
+
+    return replace(cond, then=kept(cond.then), otherwise=kept(cond.otherwise))
 
 
 def _cond(number: int, test: str, operands: str, lines: _Lines, *, recipe: bool) -> Cond:

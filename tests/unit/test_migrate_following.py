@@ -114,3 +114,9 @@ def test_a_file_that_is_included_by_its_full_path_is_named_from_here(tmp_path: P
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     found = migrate_makefile(Options(directory=tmp_path / "sub"), write=False)
     assert "# From ../common.mk:" in found.migration.pipefile.text
+
+
+def test_a_line_without_a_tab_between_recipe_lines_is_what_make_takes_it_for(migrate: Migrate) -> None:
+    found = migrate("R ?= a\nx:\n\techo 1\nifeq ($(R),a)\n  echo skip: y\nelse\n\techo 2\nendif\ny:\n\techo y\n")
+    assert {each.target: each.verdict for each in found.compared} == dict.fromkeys(("x", "echo", "skip", "y"), "same")
+    assert '    for name in ("echo", "skip"):\n        phony(name, "y")' in found.migration.pipefile.text
