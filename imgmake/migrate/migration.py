@@ -14,6 +14,7 @@ from imgmake.migrate.recipes import Recipes
 from imgmake.migrate.rules import Rules
 from imgmake.migrate.scratch import Make
 from imgmake.migrate.stated import Stated
+from imgmake.migrate.unfreezing import unfrozen
 from imgmake.migrate.values import Values
 from imgmake.migrate.waiting import first
 from imgmake.migrate.writer import Writer
@@ -58,6 +59,7 @@ def migrate(
     asked: dict[str, str] = {}
     early = frozenset[str]()
     stated = Stated(statements, make)
+    database = unfrozen(database, statements, Values(statements, database, make, early, asked))
     here = frozenset(path.name for path in make.folder.iterdir())
     while True:
         values = Values(statements, database, make, early, asked)

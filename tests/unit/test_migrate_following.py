@@ -82,6 +82,12 @@ SAME = {
         "build:\n\tdocker build -t $(A)$(B)/app .\n",
         ['    phony("push", "build", sh("docker push $A$B/app"))'],
     ),
+    "what eval was given the values of": (
+        "R ?= reg\nS = $(R)/s\nN := 1\ndefine one\n$(1): $(1).df\n\techo $(S)/$(1) $(N) $(subst a,b,$(1))$(R) \\\n"
+        "\t\t$$(R) $(if $(2),-x $(2))\nendef\ndefine both\n$(call one,$(1),$(R))\n$(call one,$(1)-debug,)\nendef\n"
+        "$(foreach i,app web,$(eval $(call both,$(i))))\napp.df app-debug.df web.df web-debug.df:\n\techo $@\n",
+        ["sh(f\"echo {S}/app 1 bpp$R $R {f'-x {R}' if R else ''}\")", 'sh(f"echo {S}/web-debug 1 web-debug$R $R")'],
+    ),
     "several commands that may fail": (
         "V ?= 1.2\nMINOR ?= $(shell cd . && echo $(V) | grep -o '^[0-9]*'; grep -o 1 $(V))\nx:\n\techo $(MINOR)\n",
         [") || true"],
