@@ -33,6 +33,7 @@ from imgmake.migrate.itself import LIST
 from imgmake.migrate.migration import Migration
 from imgmake.migrate.model import EVERYWHERE, Compared
 from imgmake.migrate.outline import exports
+from imgmake.migrate.reader import ended
 from imgmake.migrate.scratch import UNANSWERED, Make
 from imgmake.migrate.stops import BOTH, refused, stopped
 from imgmake.migrate.texts import AMBIENT
@@ -179,7 +180,7 @@ class Checker:
     def _theirs(self, out: Sequence[str]) -> list[Command]:
         text = "\n".join(out)
         lines = re.split(r"(?<!\\)\n", text)
-        found = [line.replace(": make", "make") for line in lines]
+        found = [ended(line.replace(": make", "make")) for line in lines]
         found = [line for line in found if line.strip() and not re.match(r"make(\[\d+\])?: ", line)]
         found = [line for line in found if not line.lstrip().startswith("#")]
         values = self.migration.values

@@ -85,7 +85,7 @@ def _block(lines: _Lines, *, top: bool, recipe: bool = False) -> tuple[list[Stat
     while (ahead := lines.peek()) is not None:
         if ahead.startswith("\t") and _in_rule(found, recipe):
             number, text = lines.take()
-            _add_line(found, Line(number, _untabbed(text)))
+            _add_line(found, Line(number, ended(_untabbed(text))))
             continue
         number, raw = lines.take()
         text = joined(raw).strip()
@@ -110,6 +110,15 @@ def _in_rule(found: Sequence[Statement | Line], before: bool) -> bool:
 def _untabbed(text: str) -> str:
     """make drops the tab of each continuation line, too."""
     return "\n".join(line.removeprefix("\t") for line in text.split("\n"))
+
+
+def ended(text: str) -> str:
+    """A recipe line without the backslash that continues it with nothing.
+
+    >>> ended("a; \\\\\\n"), ended("a \\\\\\\\")
+    ('a;', 'a \\\\\\\\')
+    """
+    return re.sub(r"(?<!\\)((?:\\\\)*)\\\s*$", r"\1", text).rstrip(" \t") if text.rstrip().endswith("\\") else text
 
 
 def _add_line(found: list[Statement | Line], line: Line | Cond) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from imgmake.migrate.layout import stem_of
 from imgmake.migrate.model import Assign, Cond, Line, Made, Rule, Statement
+from imgmake.migrate.reader import ended
 from imgmake.migrate.scratch import Make
 
 Around = tuple[tuple[Cond, bool], ...]  # each condition, and whether its first branch is meant
@@ -96,6 +97,8 @@ def lines(made: Made) -> Iterator[Line]:
             continue
         yield Line(made.line, text.lstrip())
         text = ""
+    if text.strip():
+        yield Line(made.line, ended(text.lstrip()))
 
 
 def _rules(statements: Iterable[object], around: Around) -> Iterator[tuple[Rule, Around]]:

@@ -88,6 +88,10 @@ SAME = {
         "$(foreach i,app web,$(eval $(call both,$(i))))\napp.df app-debug.df web.df web-debug.df:\n\techo $@\n",
         ["sh(f\"echo {S}/app 1 bpp$R $R {f'-x {R}' if R else ''}\")", 'sh(f"echo {S}/web-debug 1 web-debug$R $R")'],
     ),
+    "a backslash at the end of a recipe": (
+        "E ?= a\nx: y\n\techo 1\n\tA=b echo $(E) ;\\\n\ny:\n\techo b; \\\n",
+        ['sh("A=b echo $E ;")', 'sh("echo b;")'],
+    ),
     "several commands that may fail": (
         "V ?= 1.2\nMINOR ?= $(shell cd . && echo $(V) | grep -o '^[0-9]*'; grep -o 1 $(V))\nx:\n\techo $(MINOR)\n",
         [") || true"],
