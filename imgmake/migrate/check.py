@@ -289,6 +289,7 @@ class Checker:
         """What two targets would do at once here, and one after the other in make; empty when they would not."""
         ours = [each for each in ours if not each.called]  # the goals of a call are made one after the other
         makers: dict[str, set[str]] = {}
+        races: list[str] = []
         for each in ours:
             for image in images(each):
                 makers.setdefault(image, set()).add(each.target)
@@ -299,8 +300,8 @@ class Checker:
                 if user not in self.needs(maker, self._given) and maker not in self.needs(user, self._given):
                     earlier, later = self._by_turns(maker, user, theirs, ours)
                     self.waiting.setdefault(later, set()).add(earlier)
-                    return f"{user} takes {image}, and could run at the same time as {maker}, which makes it"
-        return ""
+                    races.append(f"{user} takes {image}, and could run at the same time as {maker}, which makes it")
+        return races[0] if races else ""
 
     def _by_turns(self, one: str, other: str, theirs: Sequence[Command], ours: Sequence[Command]) -> tuple[str, str]:
         """Two targets in the order in which make comes to them."""

@@ -74,6 +74,7 @@ def migrate(
             files=here,
             doubted=doubted,
             first=_also({} if literal else first(own, database, values, make.folder), waiting),
+            found={name: sorted(each) for name, each in waiting.items()},
         )
         pipefile = Writer(statements, database, values, rules, recipes).write()
         if values.hastened <= early:

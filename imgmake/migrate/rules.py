@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from imgmake.migrate import contained, handing
@@ -42,7 +42,8 @@ class Rules(Own):
     recipes: Recipes
     files: frozenset[str] = frozenset()  # that the folder holds
     doubted: Mapping[str, Doubt] = field(default_factory=dict)  # by target
-    first: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # what comes first by the order of a list
+    first: Mapping[str, Collection[str]] = field(default_factory=dict)  # what comes first by the order of a list
+    found: Mapping[str, Collection[str]] = field(default_factory=dict)  # of that, what the comparison has found
     left: list[Left] = field(default_factory=list)
     notes: list[Left] = field(default_factory=list)
     _order: Order | None = None
@@ -120,7 +121,7 @@ class Rules(Own):
             kind = self._while_missing(kind, target, rule, missing)
         if kind == "image":
             return self._image(target, rule, prerequisites, after, steps)
-        if kind == "phony" and target not in self.doubted and any(step.what == "sh" for step in steps):
+        if kind == "phony" and (target in self.found or any(step.what == "sh" for step in steps)):
             prerequisites += self._first(target, rule, prerequisites)
         return self._plain(kind, target, rule, prerequisites, after, steps, spelt)
 
@@ -142,7 +143,8 @@ class Rules(Own):
 
     def _first(self, target: str, rule: Rule, prerequisites: Sequence[str]) -> list[str]:
         """What make comes to first by the order of a list alone."""
-        names = [name for name in self.first.get(target, ()) if quoted(name) not in prerequisites]
+        known = self.found if target in self.doubted else self.first
+        names = [name for name in known.get(target, ()) if quoted(name) not in prerequisites]
         if names:
             tool = self.values.make.tool[0] or "make"
             why = f"{tool} comes to {' and '.join(names)} first, by the order of a list: the Pipefile says so"

@@ -92,6 +92,11 @@ SAME = {
         "E ?= a\nx: y\n\techo 1\n\tA=b echo $(E) ;\\\n\ny:\n\techo b; \\\n",
         ['sh("A=b echo $E ;")', 'sh("echo b;")'],
     ),
+    "what runs an image behind what builds it in a list": (
+        "B := $(shell echo 1)\nI = acme/app-$(B):1\nall: b/a b/b\nb/a:\n\tdocker build -t $(I) -f tests/Dockerfile .\n"
+        "b/b:\n\tdocker run --rm --env A='$(A)' $(I)\n",
+        ['phony("b/b", "b/a", '],
+    ),
     "several commands that may fail": (
         "V ?= 1.2\nMINOR ?= $(shell cd . && echo $(V) | grep -o '^[0-9]*'; grep -o 1 $(V))\nx:\n\techo $(MINOR)\n",
         [") || true"],
@@ -130,3 +135,11 @@ def test_a_line_without_a_tab_between_recipe_lines_is_what_make_takes_it_for(mig
     found = migrate("R ?= a\nx:\n\techo 1\nifeq ($(R),a)\n  echo skip: y\nelse\n\techo 2\nendif\ny:\n\techo y\n")
     assert {each.target: each.verdict for each in found.compared} == dict.fromkeys(("x", "echo", "skip", "y"), "same")
     assert '    for name in ("echo", "skip"):\n        phony(name, "y")' in found.migration.pipefile.text
+
+
+def test_many_that_take_images_wait_for_many_that_make_them(migrate: Migrate) -> None:
+    names = "abcdefghijklm"
+    rules = "".join(f"build-{n}:\n\ttime docker build -t x/{n} .\npush-{n}:\n\ttime docker push x/{n}\n" for n in names)
+    listed = " ".join(f"push-{name}" for name in names)
+    found = migrate(f"all: {listed.replace('push', 'build')} pushed\npushed: {listed}\n{rules}")
+    assert {each.target: each.verdict for each in found.compared}["all"] != "different"
