@@ -140,7 +140,9 @@ def _compared(found: Migrated, told: dict[str, object], path: Path) -> dict[str,
     except ImgmakeError as error:
         return {**told, "verdict": "silent", "why": f"called {told['verdict']}, but imgmake: {error.message}"}
     theirs = _dry_run(path, str(told["name"]))
-    filled = [_filled(line, found.migration.values.settled) for line in (*ours, *_called(ours, options))]
+    scratch = str(found.migration.values.make.folder)
+    settled = {text: answer.replace(scratch, "PWD") for text, answer in found.migration.values.settled.items()}
+    filled = [_filled(line, settled) for line in (*ours, *_called(ours, options))]
     lost = _words(theirs, path.parent) - _words(filled, path.parent) - _excused(str(told["why"]), theirs, path.parent)
     if lost:
         why = f"called {told['verdict']}, but imgmake does not say {' '.join(sorted(lost))}"
