@@ -6,11 +6,12 @@ import ast
 import json
 import keyword
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
 from imgmake.migrate.expand import Uncovered
+from imgmake.migrate.naming import new_name
 
 _PLAIN = re.compile(r"[\w@%+=:,./ -]*")
 TAKEN = frozenset(
@@ -276,7 +277,7 @@ def shell_text(parts: Parts) -> tuple[str, dict[str, str], bool]:
             text += _use(by_name, follows, quote)
             continue
         if not part.late and inside(part.name) is None and _same_to_a_shell(part, text, quote, follows):
-            by_name = _new_name(part.name, {*given, *_GIVEN.findall(text)})
+            by_name = new_name(part.name, {*given, *_GIVEN.findall(text)})
             given[by_name] = part.name
             text += _use(by_name, follows, quote)
             continue
@@ -325,15 +326,6 @@ def _splice(part: Part, quote: str) -> str:
 
 
 _IN_NAME = re.compile(r"(?<!\\)\$\w*$")  # what comes next is more of the name of a variable of the shell's
-
-
-def _new_name(source: str, taken: Collection[str]) -> str:
-    """A name for an expression that no f-string takes, after the first that it mentions."""
-    words = re.findall(r"[A-Za-z]\w*", re.sub(r"[rf]*\"[^\"]*\"|'[^']*'", "", source))
-    name = words[0].lower() if words else "value"
-    while name in taken or name in ("in", "out", "shell", "cwd", "tty"):
-        name += "_"
-    return name
 
 
 _GIVEN = re.compile(r"\$\{?(\w+)")
