@@ -293,6 +293,7 @@ class Checker:
         for each in ours:
             for image in images(each):
                 makers.setdefault(image, set()).add(each.target)
+        races = []
         for image, made_by in makers.items():
             word = re.compile(rf"(?<![\w./:-]){re.escape(image)}(?![\w./:-])")
             users = {each.target for each in ours if word.search(self._settled(each.text))} - made_by
