@@ -124,6 +124,11 @@ def _ran(folder: Path, code: int) -> Ran:
 
 # Makefiles, each with what is given on the command line and in the environment; all targets are run.
 ALIKE: dict[str, tuple[str, list[str], dict[str, str]]] = {
+    "exported for a pattern": (
+        "N ?= 1\nx-%: export V_A = $(N)\nx-a:\n\tL a\nx-b:\n\tL b\ny-a:\n\tL y\n",
+        [],
+        {},
+    ),
     "what fails": (
         "a:\n\ttrue && false; L a\nb:\n\tx=$$(false); L b\nc:\n\tfor i in 1 2; do L --fail $$i; done\n"
         "d:\n\tif true; then false; fi; L d\ne:\n\tL $$(false; echo e)\nf:\n\tV_A=1 false; L f\n"
@@ -196,11 +201,6 @@ def test_both_do_the_same(world: World, name: str) -> None:
 # What cannot be the same is said, and fails.
 SAID = {
     "exported for others, too": ("a: export V_A = 1\na: b\n\tL a\nb:\n\tL b\n", "a", "V_A is exported for this target"),
-    "exported for a pattern": (
-        "x-%: export V_A = 1\nx-a:\n\tL a\n",
-        "x-a",
-        "V_A is exported for the targets of a pattern",
-    ),
     "a text that names a variable": (
         'N ?= 1\ndefine TEXT\n$$N\n2\nendef\nexport TEXT\na:\n\tL "$$TEXT" $(N)\n',
         "a",
