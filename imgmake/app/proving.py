@@ -6,14 +6,14 @@ First a target's commands are kept as the text that they are; where that does no
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from imgmake.app.options import Options
 from imgmake.app.planning import Planner
 from imgmake.errors import ImgmakeError
-from imgmake.migrate.check import OVERRIDDEN, Checker, Planned
+from imgmake.migrate.check import OVERRIDDEN, Checker
 from imgmake.migrate.expand import calls, mentioned
 from imgmake.migrate.migration import Migration
 from imgmake.migrate.model import MARK, Compared, Cond, Doubt, Left, Other
@@ -110,7 +110,7 @@ def prove(
 def compare(options: Options, scratch: Path, make: Make, migration: Migration) -> tuple[Compared, ...]:
     """Every target in both dry runs, with and without variables overridden."""
     with _planner(options, scratch, migration) as planner:
-        checker = Checker(make, migration, _planned(planner), options.environ, planner.needs, given(make, migration))
+        checker = _checker(options, make, migration, planner)
         found = checker.plain()
         return (*found, *checker.overridden(found))
 
@@ -128,7 +128,7 @@ def _tried(
                 return tuple(Compared(target, "same", (why,)) for target in migration.pipefile.targets)
             if _settled(error, migration, doubts) or doubts.blame(_blamed(error, migration, scratch)):
                 return None
-        checker = Checker(make, migration, _planned(planner), options.environ, planner.needs, given(make, migration))
+        checker = _checker(options, make, migration, planner)
         found = checker.plain()
         if doubts.wait(checker.waiting) or doubts.blame(_wrong(checker, found)):
             return None
@@ -184,8 +184,19 @@ def _planner(options: Options, scratch: Path, migration: Migration) -> Planner:
     return Planner(replace(options, directory=scratch, file=None, overrides={}, goals=()))
 
 
-def _planned(planner: Planner) -> Planned:
-    return planner.lines
+def _checker(options: Options, make: Make, migration: Migration, planner: Planner) -> Checker:
+    """The comparison, by the Makefile's names."""
+    here = migration.pipefile.called
+    there = {name: target for target, name in here.items()}
+
+    def planned(targets: Sequence[str], overrides: Mapping[str, str]) -> Sequence[tuple[str, str, str]]:
+        lines = planner.lines([here.get(target, target) for target in targets], overrides)
+        return [(there.get(name, name), kind, line) for name, kind, line in lines]
+
+    def needs(target: str, overrides: Mapping[str, str]) -> Collection[str]:
+        return {there.get(name, name) for name in planner.needs(here.get(target, target), overrides)}
+
+    return Checker(make, migration, planned, options.environ, needs, given(make, migration))
 
 
 def _wrong(checker: Checker, found: Sequence[Compared]) -> dict[str, str]:

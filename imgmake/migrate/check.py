@@ -36,6 +36,7 @@ from imgmake.migrate.outline import exports
 from imgmake.migrate.reader import ended
 from imgmake.migrate.scratch import UNANSWERED, Make
 from imgmake.migrate.stops import BOTH, refused, stopped
+from imgmake.migrate.targetnames import renamed
 from imgmake.migrate.texts import AMBIENT
 
 # Of each line: its target, that one's kind, the text.
@@ -143,7 +144,7 @@ class Checker:
             return Compared(target, "different", (f"imgmake: {error.message}",), tuple(filter(None, out)))
         if code:
             return stopped(target, complaint, out, ours, self._tool)
-        found = self._compare(target, self._theirs(out), ours)
+        found = renamed(self._compare(target, self._theirs(out), ours), self.migration.pipefile.called)
         return self._remade(found, {**theirs, **overrides}, ours) if found.verdict == "different" else found
 
     def _untold(self, target: str) -> str:

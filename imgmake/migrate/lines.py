@@ -197,6 +197,11 @@ def _lines_of(parts: Parts) -> list[list[Part]]:
     return found
 
 
+def unless(test: str, steps: Sequence[Step]) -> Step:
+    """Commands that are there where something does not hold."""
+    return _chosen(test, [], steps, steps[0].line)
+
+
 def _recipe(items: Sequence[object]) -> list[Line | Cond]:
     return [each for each in items if isinstance(each, Line | Cond)]
 

@@ -190,3 +190,4 @@ class Pipefile:
     notes: tuple[Left, ...] = ()
     targets: tuple[str, ...] = ()
     overridable: Mapping[str, str] = field(default_factory=dict)  # variables, and make's value of each
+    called: Mapping[str, str] = field(default_factory=dict)  # targets that have another name here

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from imgmake.migrate import targetnames
 from imgmake.migrate.docker import words
 from imgmake.migrate.expand import Uncovered, Use, mentioned, pieces
 from imgmake.migrate.layout import stem_of
@@ -203,13 +204,28 @@ class Needs:
         given = list(dict.fromkeys(name for name in made.prerequisites if name != ".WAIT"))
         missing = self.missing(made)
         if missing:
-            return [_asked_for(name) if name in missing else self.spelling(name) or quoted(name) for name in given]
+            return [_asked_for(name) if name in missing else self.spelling(name) or self.named(name) for name in given]
         written = list(self._all_written(rule, target, stem))
         if all(each is not None for each in written):
             names = [name for each in written if each for name, _, now in each if now]
             if list(dict.fromkeys(names)) == given:
                 return list(dict.fromkeys(source for each in written if each for _, source, _ in each))
-        return [self.spelling(name) or quoted(name) for name in given]
+        return [self.spelling(name) or self.named(name) for name in given]
+
+    def called(self, name: str) -> str:
+        """What a name of the Makefile's is in the Pipefile, where it is a target's."""
+        made = self.database.targets.get(name, Made(name, (), target_file=False))
+        by_pattern = bool(made.stem) or any(stem_of(pattern, name) for pattern in self.patterns)
+        a_target = made.target_file or (by_pattern and not (self.values.make.folder / name).exists())
+        here = targetnames.called(name, self.values.make.home) if a_target else name
+        return name if here != name.rstrip("/") and name in self.spellings() else here
+
+    def named(self, name: str, spelt: Parts = ()) -> str:
+        """The expression for a name."""
+        spelt = spelt or [Part(name)]
+        if self.called(name) == name:
+            return expression(spelt)
+        return targetnames.spelling(name, spelt, self.values.make.home)
 
     def missing(self, made: Made) -> list[str]:
         """The prerequisites that are no files today, and that no rule makes: make stops at the first of them."""
@@ -244,7 +260,7 @@ class Needs:
             for rule, _ in self.stated.rules():
                 for name, parts in self.spelt(rule.targets) or () if "$" in rule.targets else ():
                     if any(part.name for part in parts):
-                        self._spellings[name] = expression(parts)
+                        self._spellings[name] = targetnames.spelling(name, parts, self.values.make.home)
         return self._spellings
 
     def _all_written(self, rule: Rule, target: str, stem: str) -> Iterator[list[tuple[str, str, bool]] | None]:
@@ -286,8 +302,9 @@ class Needs:
             if found is None:
                 return None
             for name, word in found:
-                source = expression(word).replace("%", stem or "%")
-                pairs += [(each, source) for each in self._matching(name.replace("%", stem or "%"))]
+                whole = name.replace("%", stem or "%")
+                source = self.named(whole, [replace(part, text=part.text.replace("%", stem or "%")) for part in word])
+                pairs += [(each, source) for each in self._matching(whole)]
         return pairs
 
     def _globbed(self, text: str) -> list[tuple[str, str]]:

@@ -6,11 +6,11 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from imgmake.migrate import contained, handing
+from imgmake.migrate import contained, handing, targetnames
 from imgmake.migrate.arguments import image_arguments
 from imgmake.migrate.expand import Uncovered
 from imgmake.migrate.leaves import makes_file
-from imgmake.migrate.lines import Mixed, Step, builder, ignoring
+from imgmake.migrate.lines import Mixed, Step, builder, ignoring, unless
 from imgmake.migrate.model import Doubt, Left, Line, Made, Rule
 from imgmake.migrate.order import Order
 from imgmake.migrate.own import Own
@@ -123,7 +123,12 @@ class Rules(Own):
             return self._image(target, rule, prerequisites, after, steps)
         if kind == "phony" and (target in self.found or any(step.what == "sh" for step in steps)):
             prerequisites += self._first(target, rule, prerequisites)
+        if kind == "phony" and not made.phony and not prerequisites and self._outside(target):
+            steps = [unless(targetnames.looked_for(target, self.values.make.home), steps)] if steps else steps
         return self._plain(kind, target, rule, prerequisites, after, steps, spelt)
+
+    def _outside(self, target: str) -> bool:
+        return targetnames.outside(target, str(self.values.make.folder))
 
     def _while_missing(self, kind: str, target: str, rule: Rule, missing: Sequence[str]) -> str:
         """The kind of a target with a command that fails for what is not there, and a note that says so."""
@@ -144,7 +149,7 @@ class Rules(Own):
     def _first(self, target: str, rule: Rule, prerequisites: Sequence[str]) -> list[str]:
         """What make comes to first by the order of a list alone."""
         known = self.found if target in self.doubted else self.first
-        names = [name for name in known.get(target, ()) if quoted(name) not in prerequisites]
+        names = [name for name in known.get(target, ()) if self.named(name) not in prerequisites]
         if names:
             tool = self.values.make.tool[0] or "make"
             why = f"{tool} comes to {' and '.join(names)} first, by the order of a list: the Pipefile says so"
@@ -152,14 +157,16 @@ class Rules(Own):
         return self._names(names)
 
     def _names(self, names: Sequence[str]) -> list[str]:
-        return [quoted(name) for name in names]
+        return [self.spelling(name) or self.named(name) for name in names]
 
     def _scope(self, target: str, made: Made, stem: str, spelt: Parts) -> Mapping[str, Parts]:
         """The automatic variables: in a file's recipe imgmake's own names for them."""
         every = made.prerequisites
         is_file = self._is_file(target, made)
         own = Part("$out", dollar=True, value=OWN, leaves=(target,))
-        found: dict[str, Parts] = {"@": [own] if is_file else list(spelt)}
+        found: dict[str, Parts] = {"@": targetnames.out(target, own) if is_file else list(spelt)}
+        if self._outside(target) and (home := self.values.make.home) and target.startswith(f"{home}/"):
+            found["@"] = self.values.parts(f"$(HOME){target.removeprefix(home)}")
         if every:
             files = is_file and not any(self._is_name(name) for name in (*every, *made.order_only))
             names = " ".join(dict.fromkeys(every))
@@ -172,7 +179,9 @@ class Rules(Own):
         return found
 
     def _is_file(self, target: str, made: Made) -> bool:
-        return not made.phony and makes_file(target, made.recipe, known=target in self.values.make.files)
+        if made.phony or self._outside(target):
+            return False
+        return makes_file(target, made.recipe, known=target in self.values.make.files)
 
     # --- kinds ----------------------------------------------------------------------------------------------
 
@@ -214,7 +223,7 @@ class Rules(Own):
             prerequisites = self._names(read)
             notes.append(f"{' and '.join(read)} {'is' if len(read) == 1 else 'are'} what it is made from")
         # A shell's text of a file names what it reads and makes.
-        arguments = [expression(spelt), *prerequisites, *(step.source for step in steps)]
+        arguments = [self.named(target, spelt), *prerequisites, *(step.source for step in steps)]
         arguments += [f"after={after[0] if len(after) == 1 else '[' + ', '.join(after) + ']'}"] if after else []
         imports = frozenset({kind}).union(*(step.imports for step in steps))
         needs = frozenset(part.name for part in spelt if part.name).union(*(step.needs for step in steps))
@@ -240,7 +249,7 @@ class Rules(Own):
         if extra:
             keywords[0] = f"tags=[{', '.join([*tags, *extra])}]"
         order = [f"after=[{', '.join(after)}]"] if after else []
-        arguments = [quoted(target), *prerequisites, *keywords, *order]
+        arguments = [self.named(target), *prerequisites, *keywords, *order]
         said = [step for step in steps if step.what == "echo"]
         stamps = [step for step in steps if _is_stamp(step)]
         notes = ["imgmake itself says what it built, so the echo is left out"] if said else []
@@ -281,7 +290,7 @@ class Rules(Own):
             .replace('"', "")
         )
         failing = f"sh({quoted(f'echo {chr(39)}{quiet}{chr(39)} >&2; exit 1')})"
-        arguments = [quoted(target), *self._names([n for n in made.prerequisites if self._there(n)]), failing]
+        arguments = [self.named(target), *self._names([n for n in made.prerequisites if self._there(n)]), failing]
         source = f"phony({', '.join(arguments)})"
         return Declared(target, rule.line, source, "phony", frozenset({"phony", "sh"}), todo=why)
 

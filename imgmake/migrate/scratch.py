@@ -118,6 +118,7 @@ class Make:
         self.repeats = ""  # what is told of a command that another tool runs for each that needs it
         self.required: frozenset[str] = frozenset()  # variables without which nothing that uses them runs
         self._shell = shell
+        self.home = environ.get("HOME", "")
         self._environ = {name: value for name, value in environ.items() if name not in _HARMLESS} | {
             "LC_ALL": "C",
             "PWD": str(folder),

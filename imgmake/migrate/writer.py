@@ -11,7 +11,7 @@ from imgmake.migrate.effects import Effects
 from imgmake.migrate.expand import Uncovered
 from imgmake.migrate.model import Assign, Comment, Cond, Include, Left, Other, Pipefile, Rule
 from imgmake.migrate.outline import code, without
-from imgmake.migrate.python import names_in, quoted
+from imgmake.migrate.python import names_in
 from imgmake.migrate.unread import UnreadWriter
 from imgmake.variables import LATE
 
@@ -46,7 +46,7 @@ class Writer(UnreadWriter):
         default = self.database.default
         if default and self.declared and default != self.declared[0].target and default in self.done:
             self.imports.add("default")
-            self.lines += ["", f"default({quoted(default)})"]
+            self.lines += ["", f"default({self.rules.named(default)})"]
         text = self._text()
         overridable = {
             n: k.value
@@ -63,6 +63,7 @@ class Writer(UnreadWriter):
             tuple(self.rules.notes),
             tuple(dict.fromkeys(each.target for each in self.declared)),
             overridable,
+            {name: here for each in self.declared if (here := self.rules.called(name := each.target)) != name},
         )
 
     def _changed_after_all(self, text: str) -> None:

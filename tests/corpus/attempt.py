@@ -134,7 +134,8 @@ def _judged(found: Migrated, told: dict[str, object], path: Path) -> dict[str, o
 
 
 def _compared(found: Migrated, told: dict[str, object], path: Path) -> dict[str, object]:
-    options = Options(directory=path.parent, goals=(str(told["name"]),), dry_run=True)
+    name = re.search(r"is called (\S+) here", str(told["why"]))
+    options = Options(directory=path.parent, goals=(name[1] if name else str(told["name"]),), dry_run=True)
     try:
         ours = [text for _, _, text in lines(options)]
     except ImgmakeError as error:

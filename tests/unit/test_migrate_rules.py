@@ -46,6 +46,24 @@ def migrate(repository: Path) -> Migrate:
 
 # A Makefile, and lines that its Pipefile holds. Every target has to be the same, or the same but better.
 SAME = {
+    "names that end in a slash": (
+        ".PHONY: clean-%/\nD ?= build\nall: b.out clean-var/ | var/\nclean-%/:\n\trm -r $*\nvar/:\n\tmkdir -p $@\n"
+        "$(D)/:\n\tmkdir $@\nb.out: var/ | $(D)/\n\techo > $@\n",
+        [
+            'phony("all", "b.out", "clean-var", after="var")',
+            'file("var", sh("mkdir -p $out/"))',
+            'file(D, sh("mkdir $out/"))',
+            'file("b.out", "var", sh("echo > $out"), after=D)',
+        ],
+    ),
+    "files outside of the folder": (
+        "all: ../conf.yaml $(HOME)/.imgmake-test/x\n../conf.yaml:\n\techo > $@\n"
+        "$(HOME)/.imgmake-test/x:\n\techo x > $@\n",
+        [
+            'phony("conf.yaml", [] if Path("../conf.yaml").exists() else sh("echo > ../conf.yaml"))',
+            'Path("~/.imgmake-test/x").expanduser().exists() else sh("echo x > ${HOME}/.imgmake-test/x")',
+        ],
+    ),
     "a name in .PHONY alone": (
         ".PHONY: build-x\nall: build-x\nbuild-%:\n\techo $*\n",
         ["# It stands in .PHONY alone: make does nothing for it.", 'phony("build-x")'],
