@@ -5,7 +5,7 @@ https://www.gnu.org/software/make/manual/html_node/Target_002dspecific.html
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from imgmake.migrate.calling import Given
@@ -81,9 +81,19 @@ class Own(Needs):
 
     def _elsewhere(self, name: str) -> bool:
         """Whether a target reads a variable that neither it nor a pattern sets for it."""
-        every = self.database.targets.values()
-        texts = (text for made in every if name not in self._patterned(made).specific for text in made.recipe)
-        return any(name in self.values.reached(text) for text in texts if "$" in text)
+        every = ((target, text) for target, text in self._commands() if "$" in text)
+        return any(name in self.values.reached(text) for target, text in every if not self._sets(target, name))
+
+    def _commands(self) -> Iterator[tuple[str, str]]:
+        """The lines of all recipes, each with its target: those of branches that make does not take today, too."""
+        for made in self.database.targets.values():
+            yield from ((made.name, text) for text in made.recipe)
+        for rule, around in self.stated.rules():
+            every = [line.text for line in rule.recipe if isinstance(line, Line)] if around else []
+            yield from ((target, text) for target in self.stated.targets(rule) for text in every)
+
+    def _sets(self, target: str, name: str) -> bool:
+        return name in self._patterned(self.database.targets.get(target, Made(target, ()))).specific
 
     def _usual(self, name: str) -> str:
         """The default of a variable. Raises Uncovered where there is not one."""

@@ -291,7 +291,8 @@ def _plain_rule(number: int, targets: str, rest: list[str], double: bool) -> Rul
     head, semicolon, inline = _top_level(tail, ";")
     head, comment = uncommented(head)
     normal, _, order = _top_level(head, "|")
-    recipe = (Line(number, inline.strip()),) if semicolon and inline.strip() else ()
+    # Nothing behind it is a recipe, too: of a pattern, one that makes.
+    recipe = (Line(number, inline.strip()),) if semicolon and (inline.strip() or "%" in targets) else ()
     return Rule(number, targets, normal.strip(), order.strip(), pattern, double, recipe, comment)
 
 

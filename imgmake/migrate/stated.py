@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from imgmake.migrate.layout import stem_of
 from imgmake.migrate.model import Assign, Cond, Line, Made, Rule, Statement
 from imgmake.migrate.reader import ended
-from imgmake.migrate.scratch import Make
+from imgmake.migrate.scratch import ASKED, Make
 
 Around = tuple[tuple[Cond, bool], ...]  # each condition, and whether its first branch is meant
 
@@ -125,5 +126,5 @@ def _expanded(texts: Sequence[str], make: Make) -> list[str]:
     answers = make.values(asked) if asked else []
     if asked and not any(answers):  # one text that make cannot read spoils all
         answers = [make.values([text])[0] for text in asked]
-    known = dict(zip(asked, answers, strict=True))
+    known = dict(zip(asked, (re.sub(rf"(?<!\S){ASKED}(?!\S)", "", each) for each in answers), strict=True))
     return [known.get(text, text) for text in texts]

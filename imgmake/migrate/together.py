@@ -24,6 +24,8 @@ def traced(said: str) -> dict[str, list[str]]:
 
     >>> traced("Makefile:2: target 'a' does not exist\\necho a\\nM:4: update target 'b' due to: a\\necho b\\necho c")
     {'a': ['echo a'], 'b': ['echo b', 'echo c']}
+
+    What make removes again, since only patterns name it, stands at the end, and is nobody's.
     """
     found: dict[str, list[str]] = {}
     into: list[str] = []
@@ -32,6 +34,9 @@ def traced(said: str) -> dict[str, list[str]]:
             into = found.setdefault(match[1], [])
         elif not re.match(r"make(\[\d+\])?: ", line):
             into.append(line)
+    last = into[-1].split() if into else []
+    if last[:1] == ["rm"] and last[1:] and all(name in found for name in last[1:]):
+        into.pop()
     return found
 
 
@@ -63,6 +68,8 @@ def together(
     order = list(_order(goal, database, set()))
     if any(made.specific for name in order if (made := database.targets.get(name)) is not None):
         return None
+    if _by_patterns(order, database):
+        return None
     end = next((at for at, name in enumerate(order) if name in stopped), len(order))
     said = [line for name in order[: end + 1] for line in lines.get(name, ())]
     if end == len(order):
@@ -70,6 +77,12 @@ def together(
     complaint = stopped[order[end]]
     needed_by = re.search(r"needed by '([^']+)'", complaint)
     return (2, said, complaint) if needed_by is None or needed_by[1] in order else None
+
+
+def _by_patterns(order: Sequence[str], database: Database) -> bool:
+    """Whether a pattern makes what another pattern needs: for one goal make removes that again."""
+    stems = {name for name in order if (made := database.targets.get(name)) is not None and made.stem}
+    return any(stems.intersection(database.targets[name].prerequisites) for name in stems)
 
 
 def _order(name: str, database: Database, done: set[str]) -> Iterator[str]:

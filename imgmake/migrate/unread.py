@@ -70,7 +70,11 @@ class UnreadWriter(RuleWriter):
     def _declare_made(self, made: Made, indent: int) -> None:
         rule = Rule(made.line, made.name, " ".join(made.prerequisites))
         if not made.recipe and not made.prerequisites:
-            self.body.append(f"{' ' * indent}# It stands in .PHONY alone: make does nothing for it.")
+            pattern = re.search(r"[*?]", made.name)
+            what = f"{made.name} stands" if pattern else "It stands"
+            self.body.append(f"{' ' * indent}# {what} in .PHONY alone: make does nothing for it.")
+            if pattern:
+                return  # no target has such a name
         self._write_all([self._declare(made.name, rule)], [], indent)
 
     def _families(self, found: Sequence[Made], indent: int) -> None:

@@ -198,7 +198,7 @@ def _filled(line: str, settled: Mapping[str, str]) -> str:
     text = words[2] if words[1:2] == ["-ec"] else line
     for name, value in given.items():
         text = re.sub(rf"\$\{{{name}:-([^}}]*)\}}", lambda match, value=value: value or match[1], text)  # type: ignore[misc]
-        text = re.sub(rf"\$\{{{name}\}}|\${name}\b", lambda _, value=value: value, text)  # type: ignore[misc]
+        text = re.sub(rf"(?<!\\)(?:\$\{{{name}\}}|\${name}\b)", lambda _, value=value: value, text)  # type: ignore[misc]
     for ours, answer in sorted(settled.items(), key=lambda each: -len(each[0])):
         text = text.replace(ours, answer)
     return text

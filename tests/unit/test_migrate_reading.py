@@ -134,6 +134,16 @@ def test_dry_runs_at_once_are_those_of_each(tmp_path: Path, monkeypatch: pytest.
     assert len(runs) == 3
 
 
+def test_what_make_removes_at_the_end_is_nobody_s_line_and_asked_alone() -> None:
+    lines = together.traced("M:1: target 'x.o' does not exist\ncc x\nM:2: target 'a' does not exist\nld a\nrm x.o")
+    assert lines == {"x.o": ["cc x"], "a": ["ld a"]}
+    data = Database(
+        {"a": Made("a", ("x.o",), stem="a"), "x.o": Made("x.o", (), stem="x"), "b": Made("b", ("x.o",))}, {}
+    )
+    assert together.together("a", data, lines, {}) is None
+    assert together.together("b", data, lines, {}) == (0, ["cc x"], "")
+
+
 def test_what_a_target_passes_on_is_asked_alone() -> None:
     database = Database({"a": Made("a", ("b",), specific=frozenset({"V"})), "b": Made("b", ())}, {})
     assert together.together("a", database, {"b": ["echo b"]}, {}) is None

@@ -56,6 +56,14 @@ SAME = {
             'file("b.out", "var", sh("echo > $out"), after=D)',
         ],
     ),
+    "a pattern whose recipe is empty": (
+        ".PHONY: c-* all\nall: s-a s-b\ns-%: c-% p-% ;\nc-%:\n\techo c $*\np-%:\n\techo p $*\n",
+        ["# c-* stands in .PHONY alone: make does nothing for it.", 'phony(f"s-{name}", f"c-{name}", f"p-{name}")'],
+    ),
+    "a target's own variable that a branch not taken reads": (
+        "R = ./r $(ARGS)\nifdef SOME\nx:\n\techo $(R)\nendif\nlint: ARGS := -f\nlint:\n\t$(R) lint\n",
+        ["""phony("lint", sh(f"./r {ARGS or '-f'} lint"))"""],
+    ),
     "files outside of the folder": (
         "all: ../conf.yaml $(HOME)/.imgmake-test/x\n../conf.yaml:\n\techo > $@\n"
         "$(HOME)/.imgmake-test/x:\n\techo x > $@\n",
@@ -242,3 +250,9 @@ def test_what_a_target_hands_down_over_a_default_is_not_translated_and_said(migr
 def test_a_name_with_a_dot_is_a_file_where_its_recipe_makes_one(migrate: Migrate, rule: str, kind: str) -> None:
     text = migrate(rule).migration.pipefile.text
     assert f'\n{kind}("{rule.partition(":")[0]}"' in text, text
+
+
+def test_a_rule_for_what_make_is_called_for_is_none_of_a_question_s(migrate: Migrate) -> None:
+    found = migrate("$(filter-out d,$(MAKECMDGOALS)): d\n\techo $@\nd:\n\techo d\n")
+    assert [each.target for each in found.compared] == ["d"]
+    assert "imgmake-ask" not in found.migration.pipefile.text
