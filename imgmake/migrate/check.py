@@ -14,20 +14,9 @@ from dataclasses import dataclass, field, replace
 
 from imgmake.errors import ImgmakeError
 from imgmake.migrate import contained
-from imgmake.migrate.dryrun import (
-    Command,
-    better,
-    commands,
-    expanded,
-    filled,
-    images,
-    key,
-    lacking,
-    short,
-    unwrapped,
-)
+from imgmake.migrate.dryrun import Command, better, commands, expanded, filled, images, key, lacking, short, unwrapped
 from imgmake.migrate.expand import mentioned
-from imgmake.migrate.fixed import fixed
+from imgmake.migrate.fixed import fixed, temporary
 from imgmake.migrate.going import leaves
 from imgmake.migrate.itself import LIST
 from imgmake.migrate.migration import Migration
@@ -231,7 +220,13 @@ class Checker:
     def _key(self, text: str) -> tuple[str, ...]:
         """What is equal in two commands; what make has put in from the environment is as good as its name there."""
         given = {name: self.environ.get(name, "") for name in AMBIENT}
+        for pattern in self._temporary:
+            text = pattern.sub("@temporary", text)
         return key(expanded(text, given), str(self.make.folder))
+
+    @functools.cached_property
+    def _temporary(self) -> list[re.Pattern[str]]:
+        return temporary(self.migration.values)
 
     # --- comparing ------------------------------------------------------------------------------------------
 

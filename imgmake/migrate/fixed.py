@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from imgmake.migrate.values import Values
 
+# Run, and not only spoken of: a variable for the program itself has one value.
+_MKTEMP = re.compile(r"\$[({]shell\s+(?:[^|]*[;&]\s*)?mktemp\b")
 _COMMIT = "0123abc"
 _FIXED = {
     "BUILD_ID": "20010203-040506-0123abc",
@@ -34,3 +37,20 @@ def fixed(values: Values, base: Mapping[str, str]) -> tuple[dict[str, str], dict
     theirs = {each.name: each.value or _COMMIT for each in guarded}
     ours = {each.exported: each.value or _COMMIT for each in guarded}
     return {**theirs, **metadata, **base}, {**ours, **_FIXED, **base}
+
+
+def temporary(values: Values) -> list[re.Pattern[str]]:
+    """Patterns of the names that ``mktemp`` gives, which are others in every run."""
+    names = [n for n, every in values.definitions.items() if any(_MKTEMP.search(each.value) for each, _ in every)]
+    return [any_other(values.today[name]) for name in names if values.today.get(name)]
+
+
+def any_other(name: str) -> re.Pattern[str]:
+    """A pattern for the other names that ``mktemp`` could have given.
+
+    >>> [bool(any_other("/tmp/out.uA1s").fullmatch(name)) for name in ("/tmp/out.Zz09", "/tmp/out.Zz0", "/tmp/in.Zz09")]
+    [True, False, False]
+    """
+    own = re.search(r"[A-Za-z0-9]*\Z", name)
+    chosen = len(own[0]) if own else 0
+    return re.compile(rf"(?<!\w){re.escape(name[: len(name) - chosen])}[A-Za-z0-9]{{{chosen}}}(?![A-Za-z0-9])")

@@ -44,6 +44,7 @@ _HERE = re.compile(r"\$\{?PWD\}?|\$\(pwd\)|`pwd`")
 _HOME = re.compile(r"\$\{HOME\}|\$HOME\b")
 _SHOWN = re.compile(r"(\bdocker\b[^;&|\n]*\bbuild\b[^;&|\n]*?)\s--progress[= ]\w+")  # only how a build is looked at
 _TRIES = 3
+_TEMPORARY = re.compile(r"/tmp/[\w-]+\.[A-Za-z0-9]{10}(?![A-Za-z0-9])")  # what mktemp names, otherwise in every run
 _UNMADE = re.compile(r"\.[A-Z_]{4,}|\.\w+(?:\.\w+)?")
 
 
@@ -179,6 +180,7 @@ def _dry_run(path: Path, target: str) -> list[str]:
 def _words(commands: Sequence[str], folder: Path | None = None) -> set[str]:
     """The words of commands that matter: no quotes, no flags (which may be spelt in two ways), no numbers."""
     text = "\n".join(line for line in commands if not line.lstrip().startswith("#")).replace("\\\n", " ")
+    text = _TEMPORARY.sub("/tmp/", text)
     text = _HERE.sub("PWD", text.replace(str(folder), "PWD") if folder is not None else text)
     text = _SHOWN.sub(r"\1", _HOME.sub(os.environ.get("HOME", ""), text))
     found = set()

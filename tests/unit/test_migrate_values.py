@@ -15,6 +15,7 @@ from imgmake.app.options import Options
 from imgmake.migrate import functions
 from imgmake.migrate.blocks import joined
 from imgmake.migrate.branching import Choice, leaves, sequence, whole
+from imgmake.migrate.fixed import temporary
 from imgmake.migrate.layout import call
 from imgmake.migrate.model import Assign, Cond
 from imgmake.migrate.python import Part, atom, expression, inside, names_in, negated
@@ -77,6 +78,10 @@ SAME = {
             'sh("docker stop $A || true") if A else sh("echo none")',
             'sh("docker rm $(echo y) || true") if shell("echo y") else []',
         ],
+    ),
+    "a name that is another in every run": (
+        "T := $(shell mktemp -d)\na:\n\techo $(T)/x\nb: a\n\trm -r $(T)\n",
+        ['T = var("T", sh("mktemp -d"))', 'sh("echo $T/x")'],
     ),
     "text replaced": ("TAG ?= a/b\na:\n\techo $(subst /,-,$(TAG))\n", ["echo {TAG.replace('/', '-')}"]),
     "pieces of a version": (
@@ -409,3 +414,8 @@ def test_a_guard_stops_the_pipefile_as_it_stops_make(migrate: Migrate) -> None:
     assert 'if not V.endswith("-r"):\n    raise SystemExit(f"{V} lacks -r")\n' in text
     assert 'print(f"I am {V}", file=sys.stderr)' in text
     assert [each.verdict for each in found.compared] == ["same"]
+
+
+def test_a_variable_that_only_speaks_of_mktemp_hides_no_difference(migrate: Migrate) -> None:
+    found = migrate("M := mktemp\nP := $(shell command -v mktemp)\na:\n\t$(M) $(P)\n")
+    assert temporary(found.migration.values) == []
