@@ -180,7 +180,7 @@ class Needs:
             if rule.recipe and not rule.pattern and self._open(around) is not None:
                 for pattern in self.stated.targets(rule):
                     if stem := stem_of(pattern, name):
-                        yield from self.expanded(rule, name, stem)
+                        yield from (*self.expanded(rule, name, stem), *self.expanded(rule, name, stem, order=True))
 
     def by_pattern(self, target: str) -> bool:
         """Whether a target that has prerequisites of its own has its recipe from a pattern rule that was read."""

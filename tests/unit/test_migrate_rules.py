@@ -64,6 +64,10 @@ SAME = {
         "R = ./r $(ARGS)\nifdef SOME\nx:\n\techo $(R)\nendif\nlint: ARGS := -f\nlint:\n\t$(R) lint\n",
         ["""phony("lint", sh(f"./r {ARGS or '-f'} lint"))"""],
     ),
+    "what a pattern needs in an order": (
+        "first:\n\techo\nall: x-a\nx-%: | o/\n\techo $@\n%/:\n\tmkdir $@\n",  # of what is no goal make does not tell
+        ['phony("x-a", sh("echo x-a"), after="o")', 'file("o", sh("mkdir $out/"))'],
+    ),
     "files outside of the folder": (
         "all: ../conf.yaml $(HOME)/.imgmake-test/x\n../conf.yaml:\n\techo > $@\n"
         "$(HOME)/.imgmake-test/x:\n\techo x > $@\n",
