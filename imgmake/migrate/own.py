@@ -6,7 +6,7 @@ https://www.gnu.org/software/make/manual/html_node/Target_002dspecific.html
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from imgmake.migrate.calling import Given
 from imgmake.migrate.expand import Uncovered, mentioned
@@ -20,6 +20,8 @@ from imgmake.migrate.values import Scope
 @dataclass
 class Own(Needs):
     """The part of `Rules` that knows these."""
+
+    given_here: set[str] = field(default_factory=set)  # by the last target, where the environment counts as well
 
     def _patterned(self, made: Made) -> Made:
         """A target with the variables that patterns set for it, of which make's database does not tell."""
@@ -49,6 +51,7 @@ class Own(Needs):
     def _set_here(self, made: Made, scope: Mapping[str, Parts]) -> Mapping[str, Parts]:
         """The scope with the variables that a target sets, and with those that are made of them."""
         inner = dict(scope)
+        self.given_here = set()
         for name, kept, value in made.given:
             op, text = self._written(made.name, name, kept, value, inner)
             if op == "?=" and (name in self.values.definitions or name in inner):
@@ -73,6 +76,7 @@ class Own(Needs):
         except Uncovered:
             return parts
         asked = self.values.parts(f"$({name})")
+        self.given_here |= {name} if op != "?=" else set()
         if own == '""':
             return asked
         given = expression(asked)

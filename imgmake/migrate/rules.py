@@ -104,6 +104,10 @@ class Rules(Own):
     def _declare(self, target: str, rule: Rule, made: Made, stem: str, spelt: Parts) -> Declared:
         recipe = self._whole(target, rule, made).recipe
         scope = self._set_here(made, self._scope(target, made, stem, spelt))
+        if self.given_here:
+            names = " and ".join(sorted(self.given_here))
+            why = f"{target} sets {names}: here the environment is stronger, too, in make the command line alone"
+            self.notes.append(Left(rule.line, "", why, file=rule.file))
         own = self._exported_here(target, made, scope)
         if used := sorted(made.specific & self._mentioned_below(target)):
             known = self.values.definitions

@@ -260,3 +260,9 @@ def test_a_rule_for_what_make_is_called_for_is_none_of_a_question_s(migrate: Mig
     found = migrate("$(filter-out d,$(MAKECMDGOALS)): d\n\techo $@\nd:\n\techo d\n")
     assert [each.target for each in found.compared] == ["d"]
     assert "imgmake-ask" not in found.migration.pipefile.text
+
+
+def test_where_the_environment_counts_and_makes_does_not_is_told(migrate: Migrate) -> None:
+    found = migrate("T ?= 6m\nslow: T = 10m\nslow:\n\techo $(T)\nquick:\n\techo $(T)\n.PHONY: slow quick\n")
+    why = "slow sets T: here the environment is stronger, too, in make the command line alone"
+    assert why in [note.why for note in found.migration.pipefile.notes]
