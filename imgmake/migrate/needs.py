@@ -182,6 +182,15 @@ class Needs:
                     if stem := stem_of(pattern, name):
                         yield from (*self.expanded(rule, name, stem), *self.expanded(rule, name, stem, order=True))
 
+    def stem(self, name: str) -> str:
+        """What a pattern's % stands for in a name that make has not looked for: the shortest, of what can be made."""
+        found = []
+        for rule, around in self.stated.rules():
+            if rule.recipe and not rule.pattern and self._open(around) is not None:
+                stems = [stem for pattern in self.stated.targets(rule) if (stem := stem_of(pattern, name))]
+                found += [stem for stem in stems if all(map(self._there, self.expanded(rule, name, stem)))]
+        return min(found, key=len, default="")
+
     def by_pattern(self, target: str) -> bool:
         """Whether a target that has prerequisites of its own has its recipe from a pattern rule that was read."""
         made = self.database.targets.get(target, Made(target, ()))

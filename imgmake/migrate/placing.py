@@ -215,7 +215,7 @@ class RuleWriter(VariableWriter):
             return False
         own = any(each.rule.recipe for each in self.rules.stated.of(name))
         from_file = not made.target_file and (self.values.make.folder / name).exists()
-        other = made.stem and made.stem != stem
+        other = (made.stem or self.rules.stem(name) or stem) != stem
         return not (own or made.phony or from_file or other or (made.recipe and not made.stem and made.target_file))
 
     def _write_all(self, declared: Sequence[Declared], stems: Sequence[str], indent: int) -> None:

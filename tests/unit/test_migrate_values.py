@@ -79,6 +79,11 @@ SAME = {
             'sh("docker rm $(echo y) || true") if shell("echo y") else []',
         ],
     ),
+    "the pattern that fits best": (
+        "first:\n\techo\nc.%.s: i.%.s\n\techo $< > $@\nc.%.win.s: i.%.win.s\n\techo win $< > $@\n"
+        "i.%.s: %/Dockerfile\n\techo $* > $@\ni.%.win.s: %/Dockerfile\n\techo win $* > $@\nall: c.one.win.s c.two.s\n",
+        [],
+    ),
     "a name that is another in every run": (
         "T := $(shell mktemp -d)\na:\n\techo $(T)/x\nb: a\n\trm -r $(T)\n",
         ['T = var("T", sh("mktemp -d"))', 'sh("echo $T/x")'],
