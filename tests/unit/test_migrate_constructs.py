@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from imgmake.app.migrating import Migrated, check_makefile, migrate_makefile
 from imgmake.app.options import Options
+from tests.committed import committed
 
 FILES = {
     "Dockerfile": "FROM scratch\n",
@@ -27,14 +27,7 @@ Migrate = Callable[..., Migrated]
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("migrate") / "repo"
-    for name, text in FILES.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    author = ["-c", "user.name=a", "-c", "user.email=a@example.com"]
-    for words in (["init", "-q"], ["add", "-A"], [*author, "commit", "-qm", "x"]):
-        subprocess.run(["git", *words], cwd=folder, check=True)
-    return folder
+    return committed(tmp_path_factory.mktemp("migrate") / "repo", FILES)
 
 
 @pytest.fixture

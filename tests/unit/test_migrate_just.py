@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from imgmake.app.options import Options
 from imgmake.app.others import migrating
 from imgmake.errors import UsageError
 from imgmake.migrate.tools import ToolFailed
+from tests.committed import committed
 
 FILES = {
     "Dockerfile": "FROM scratch\nARG VERSION\n",
@@ -33,14 +33,7 @@ Migrate = Callable[..., Migrated]
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("just") / "repo"
-    for name, text in FILES.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    author = ["-c", "user.name=a", "-c", "user.email=a@example.com"]
-    for words in (["init", "-q"], ["add", "-A"], [*author, "commit", "-qm", "x"]):
-        subprocess.run(["git", *words], cwd=folder, check=True)
-    return folder
+    return committed(tmp_path_factory.mktemp("just") / "repo", FILES)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from imgmake.migrate.task import _aside
 from imgmake.migrate.template import parse
 from imgmake.migrate.tools import ToolFailed
 from imgmake.migrate.translated import Odd
+from tests.committed import committed
 
 FILES = {
     "Dockerfile": "FROM scratch\nARG VERSION\n",
@@ -41,14 +41,7 @@ Migrate = Callable[..., Migrated]
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("task") / "repo"
-    for name, text in FILES.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    author = ["-c", "user.name=a", "-c", "user.email=a@example.com"]
-    for words in (["init", "-q"], ["add", "-A"], [*author, "commit", "-qm", "x"]):
-        subprocess.run(["git", *words], cwd=folder, check=True)
-    return folder
+    return committed(tmp_path_factory.mktemp("task") / "repo", FILES)
 
 
 @pytest.fixture
