@@ -63,7 +63,7 @@ def filled(text: str, given: Mapping[str, str]) -> str:
     >>> filled("$V:${TAG:-$V-${BASE:-alpine}}$V$TAG", {"V": "1", "TAG": "", "BASE": ""})
     '1:1-alpine1'
     """
-    text = re.sub(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))", lambda match: given.get(match[1] or match[2], match[0]), text)
+    text = expanded(text, given)
     while (match := _UNLESS_SET.search(text)) and match[1] in given:
         text = f"{text[: match.start()]}{given[match[1]] or match[2]}{text[match.end() :]}"
     return text

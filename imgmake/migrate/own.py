@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from imgmake.migrate.branching import Choice, Node, leaves, sequence
 from imgmake.migrate.calling import Given
 from imgmake.migrate.expand import Uncovered, mentioned
 from imgmake.migrate.model import Cond, Line, Made, Rule
 from imgmake.migrate.needs import Needs
 from imgmake.migrate.python import Part, Parts, expression, today
 from imgmake.migrate.stated import lines
-from imgmake.migrate.values import Scope
+from imgmake.migrate.values import Scope, changes
 
 
 @dataclass
@@ -120,17 +121,29 @@ class Own(Needs):
 
     def _again(self, name: str, inner: dict[str, Parts], busy: set[str]) -> bool:
         """Whether a variable is made of what the scope sets: its value there goes into the scope, too."""
-        found = self.values.definitions.get(name, [])
-        if name in inner or name in busy or not found or any(each.op not in ("=", "?=") for each, _ in found):
+        found = self.values.effective(name)
+        if name in inner or name in busy:
             return name in inner
-        needed = {used for each, _ in found for used in mentioned(each.value)}
+        needed = {used for each, _ in found if each.op in ("=", "?=") for used in mentioned(each.value)}
         if not any([self._again(used, inner, busy | {name}) for used in sorted(needed)]):
             return False
-        if len(found) > 1 or found[0][1]:
+        steps = sequence(found, changes)
+        if len(steps) > 1 or any(changes(each) for each in leaves(steps[0])):
             raise Uncovered(f"{name} is made of what is set for this target, in several ways")
-        inner[name] = self.values.parts(found[0][0].value, inner)
+        inner[name] = self._made_of(name, steps[0], inner)
         self.values.taken_apart |= {name, *needed}
         return True
+
+    def _made_of(self, name: str, node: Node, inner: Mapping[str, Parts]) -> Parts:
+        """What a variable is where some others have another value. Raises Uncovered."""
+        if not isinstance(node, Choice):
+            late = node is not None and node.op in ("=", "?=")
+            return self.values.parts(node.value, inner if late else {}) if node is not None else []
+        test = self.values.condition(node.cond)
+        if isinstance(test, bool):
+            return self._made_of(name, node.then if test else node.otherwise, inner)
+        sides = ({name: self._made_of(name, side, inner)} for side in (node.then, node.otherwise))
+        return self.values.chosen(test, *sides)[name]
 
     def _mentions(self, rule: Rule) -> set[str]:
         def texts(recipe: Iterable[object]) -> Iterable[str]:

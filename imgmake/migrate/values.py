@@ -152,7 +152,7 @@ class Values(Meanings, Texts, Conditions):
         self.why_fixed[name] = self.fixed(name, found)
         if self.why_fixed[name]:
             return Known(name, self.python(name), "constant", self.today.get(name, ""))
-        steps = sequence(self._untested(name, found), _changes)
+        steps = sequence(self._untested(name, found), changes)
         self.steps[name] = steps
         self.sources[name] = {each: self.definition(each) for step in steps for each in leaves(step)}
         return self._joined(name, steps)
@@ -198,7 +198,7 @@ class Values(Meanings, Texts, Conditions):
         for each, path in found:
             asks = [at for at, (cond, taken) in enumerate(path) if taken and asks_if_unset(cond, name)]
             first = all(one.op == "?=" and around for one, around in made)
-            if asks and first and each.op in _SETS and not _changes(each):
+            if asks and first and each.op in _SETS and not changes(each):
                 made.append((_default(each), tuple(step for at, step in enumerate(path) if at not in asks)))
             else:
                 made.append((each, path))
@@ -227,7 +227,7 @@ class Values(Meanings, Texts, Conditions):
     def builds_on_itself(self, name: str) -> bool:
         """Whether the first of a variable's definitions, or their conditions, need a value that only a user gives."""
         first = self.steps[name][0]
-        made_of = any(_changes(each) for each in leaves(first))
+        made_of = any(changes(each) for each in leaves(first))
         return made_of or any(name in mentioned(f"{_tested(cond)}") for cond in conditions(first))
 
     def _folds(self, found: Sequence[tuple[Assign, Path]]) -> bool:
@@ -385,7 +385,7 @@ def _shell(name: str) -> str:
     return "/bin/sh" if name == "sh" else name
 
 
-def _changes(each: Assign) -> bool:
+def changes(each: Assign) -> bool:
     """Whether a definition is made of the variable's value before it."""
     return each.op == "+=" or each.name in mentioned(each.value)
 

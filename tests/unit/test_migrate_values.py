@@ -77,6 +77,11 @@ SAME = {
         "i.%.s: %/Dockerfile\n\techo $* > $@\ni.%.win.s: %/Dockerfile\n\techo win $* > $@\nall: c.one.win.s c.two.s\n",
         [],
     ),
+    "a variable that is made in several ways of a target's own": (
+        'ifdef LOCAL\nRUN :=\nelse\nS := $(shell true)\nRUN = ./run $(ARGS) $(S) --\nendif\na b: ARGS := -f x\n'
+        "a b:\n\t@$(RUN) make $@ \"\\$${S}/x\"\nc:\n\t$(RUN)\n",
+        ['local="" if LOCAL else f"./run {ARGS or \'-f x\'} {S} --"'],
+    ),
     "a name that is another in every run": (
         "T := $(shell mktemp -d)\na:\n\techo $(T)/x\nb: a\n\trm -r $(T)\n",
         ['T = var("T", sh("mktemp -d"))', 'sh("echo $T/x")'],
