@@ -36,7 +36,7 @@ _IN_CONTAINER = re.compile(r"\bdocker\s+(?:container\s+)?run\b")
 _ALONE = re.compile(r"docker (?:run|build|buildx build|tag|push)\b|imgmake\b|echo\b|mkdir -p")
 _MOST = 12  # targets that are compared anew for each variable
 _ALL = 120  # of all variables
-_PATIENCE = 4.0  # seconds that make may take for these
+_PATIENCE = 2.0  # seconds that make may take for these
 _TOOLS = ((contained.HADOLINT,), (contained.STRUCTURE_TEST,))
 
 

@@ -80,8 +80,9 @@ def together(
 
 
 def _by_patterns(order: Sequence[str], database: Database) -> bool:
-    """Whether a pattern makes what another pattern needs: for one goal make removes that again."""
-    stems = {name for name in order if (made := database.targets.get(name)) is not None and made.stem}
+    """Whether a pattern makes a file that another pattern needs: for one goal make removes that again."""
+    every = {name: database.targets[name] for name in order if name in database.targets}
+    stems = {name for name, made in every.items() if made.stem and not made.phony}
     return any(stems.intersection(database.targets[name].prerequisites) for name in stems)
 
 

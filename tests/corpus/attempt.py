@@ -144,7 +144,12 @@ def _compared(found: Migrated, told: dict[str, object], path: Path) -> dict[str,
     theirs = _dry_run(path, str(told["name"]))
     scratch = str(found.migration.values.make.folder)
     settled = {text: answer.replace(scratch, "PWD") for text, answer in found.migration.values.settled.items()}
-    filled = [_filled(line, settled) for line in (*ours, *_called(ours, options))]
+    try:
+        every = [*ours, *_called(ours, options)]
+    except ImgmakeError as error:
+        return {**told, "verdict": "different", "why": f"a call of imgmake fails: {error.message}"}
+    # A shell has some by name that make has put in, and others by name as make has.
+    filled = [text for line in every for text in (_filled(line, settled), " ".join(_split(line)[-1:]))]
     lost = _words(theirs, path.parent) - _words(filled, path.parent) - _excused(str(told["why"]), theirs, path.parent)
     if lost:
         why = f"called {told['verdict']}, but imgmake does not say {' '.join(sorted(lost))}"
