@@ -132,7 +132,9 @@ def _tried(
         found = checker.plain()
         if doubts.wait(checker.waiting) or doubts.blame(_wrong(checker, found)):
             return None
-        return (*found, *checker.overridden(found))
+        overridden = checker.overridden(found)
+        doubts.unasked = checker.unasked
+        return (*found, *overridden)
 
 
 def given(make: Make, migration: Migration) -> dict[str, str]:

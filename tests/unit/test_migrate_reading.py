@@ -362,3 +362,10 @@ def test_a_target_at_which_make_does_not_end_is_told_and_the_others_are_compared
         ("waits", "different", True, ("make did not answer within 1 s: it is not compared",)),
         ("other", "same", False, ()),
     ]
+
+
+def test_what_there_is_no_time_to_override_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imgmake.migrate.check._ALL", 1)
+    found = migrated(tmp_path, "A ?= 1\nB ?= 2\n.PHONY: a\na:\n\techo $(A) $(B)\n")
+    told = [note.why for note in found.migration.pipefile.notes]
+    assert "make is slow to read this Makefile: not compared with another value of B" in told
