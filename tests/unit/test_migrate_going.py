@@ -63,7 +63,7 @@ def _differs(text: str, results: list[int]) -> bool:
 def _numbered(text: str) -> tuple[str, int]:
     """Its commands told apart."""
     count = itertools.count()
-    return re.sub(r"\bc\b(?![^']*')", lambda _: f"c{next(count)}", text), next(count)
+    return re.sub(r"'[^']*'|\bc\b", lambda c: c[0] if c[0] != "c" else f"c{next(count)}", text), next(count)
 
 
 def _ever_differs(text: str) -> bool:
