@@ -92,7 +92,13 @@ def migrate_makefile(options: Options, makefile: str = "", *, literal: bool = Fa
             scratch,
             make,
             lambda doubts: migrate(
-                path.name, text, make, literal=literal, doubted=doubts.targets, waiting=doubts.waiting
+                path.name,
+                text,
+                make,
+                literal=literal,
+                doubted=doubts.targets,
+                waiting=doubts.waiting,
+                early=doubts.early,
             ),
         )
         migration = reviewed(options, scratch, migration, make)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -35,6 +36,7 @@ class Planner(contextlib.ExitStack):
         super().__init__()
         # What is compared is what each would do, whatever the state of the tree.
         self._options = replace(options, dry_run=True, allow_dirty=True)
+        self.seconds = 0.0  # that the Pipefile takes to load
         self._needs: dict[tuple[int, str], frozenset[str]] = {}
         self._sessions: dict[tuple[tuple[str, str], ...], Session] = {}
 
@@ -66,9 +68,10 @@ class Planner(contextlib.ExitStack):
         return self._sessions[key]
 
     def _session(self, options: Options) -> Session:
-        hears = Silent()
+        hears, start = Silent(), time.monotonic()
         with quietly():
             pipeline = load(options)
+        self.seconds = time.monotonic() - start
         state = self.enter_context(
             contextlib.closing(open_state(pipeline.root / FOLDER, read_only=True, say=hears.warning))
         )

@@ -13,10 +13,11 @@ from pathlib import Path
 from imgmake.app.options import Options
 from imgmake.app.planning import Planner
 from imgmake.errors import ImgmakeError
-from imgmake.migrate.check import OVERRIDDEN, Checker
+from imgmake.migrate.check import Checker
 from imgmake.migrate.expand import calls, mentioned
 from imgmake.migrate.migration import Migration
 from imgmake.migrate.model import MARK, Compared, Cond, Doubt, Left, Other
+from imgmake.migrate.overriding import OVERRIDDEN
 from imgmake.migrate.python import quoted
 from imgmake.migrate.scratch import Make
 from imgmake.pipefile.loader import NAME
@@ -37,14 +38,14 @@ class Doubts:
     statements: dict[str, str] = field(default_factory=dict)
     waiting: dict[str, set[str]] = field(default_factory=dict)  # targets, and what has to come before them
     last: Mapping[str, str] = field(default_factory=dict)  # who was blamed last, and for what
-
-    unasked: Sequence[str] = ()  # variables that were not tried with another value
+    early: frozenset[str] = frozenset()  # variables that the Pipefile looks into while it is loaded
+    at_once: Sequence[str] = ()  # variables that were tried with another value only all at once
 
     def noted(self, migration: Migration) -> Migration:
         """A migration whose notes say what was not tried."""
-        if not self.unasked:
+        if not self.at_once:
             return migration
-        why = f"make is slow to read this Makefile: not compared with another value of {', '.join(self.unasked)}"
+        why = f"make is slow to read this Makefile: compared with other values of {', '.join(self.at_once)} all at once"
         pipefile = migration.pipefile
         return replace(migration, pipefile=replace(pipefile, notes=(*pipefile.notes, Left(0, "", why))))
 
@@ -97,6 +98,7 @@ def prove(
     doubts, text = Doubts({name: Doubt(_FAILS, why) for name, why in make.failing.items()}), ""
     for _ in range(_ROUNDS - 1):
         migration = doubts.applied(write(doubts))
+        doubts.early = migration.values.early
         if migration.pipefile.text == text and doubts.blame(doubts.last):
             continue  # less trust has changed nothing: it is as wrong as before
         text = migration.pipefile.text
@@ -130,10 +132,10 @@ def _tried(
                 return None
         checker = _checker(options, make, migration, planner)
         found = checker.plain()
-        if doubts.wait(checker.waiting) or doubts.blame(_wrong(checker, found)):
+        if doubts.wait(checker.waiting) or doubts.blame(_wrong(checker, found, doubts.targets)):
             return None
         overridden = checker.overridden(found)
-        doubts.unasked = checker.unasked
+        doubts.at_once = checker.at_once
         return (*found, *overridden)
 
 
@@ -198,14 +200,21 @@ def _checker(options: Options, make: Make, migration: Migration, planner: Planne
     def needs(target: str, overrides: Mapping[str, str]) -> Collection[str]:
         return {there.get(name, name) for name in planner.needs(here.get(target, target), overrides)}
 
-    return Checker(make, migration, planned, options.environ, needs, given(make, migration))
+    return Checker(make, migration, planned, options.environ, needs, given(make, migration), loads=planner.seconds)
 
 
-def _wrong(checker: Checker, found: Sequence[Compared]) -> dict[str, str]:
-    """The targets that differ by themselves, and not for what they need."""
+def _wrong(checker: Checker, found: Sequence[Compared], doubted: Mapping[str, Doubt]) -> dict[str, str]:
+    """The targets that differ by themselves, and not for what they need, or that what differs complains of."""
     bad = {each.target: "; ".join(each.why) for each in found if each.verdict == "different" and not each.said}
     own = {target: why for target, why in bad.items() if not (checker.closure(target) - {target}) & bad.keys()}
-    return own or bad
+    return {_meant(target, why, doubted): why for target, why in (own or bad).items()}
+
+
+def _meant(target: str, why: str, doubted: Mapping[str, Doubt]) -> str:
+    """The target that a complaint is about, as long as there is something to take from it."""
+    named = [name for pair in _SUBJECTS.findall(why) for name in pair if name]
+    open_ = (name for name in named if name not in doubted or doubted[name].level < _FAILS)
+    return next(open_, target) if why.startswith("imgmake: ") else target
 
 
 def _blamed(error: ImgmakeError, migration: Migration, folder: Path) -> dict[str, str]:

@@ -9,19 +9,19 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from imgmake.errors import ImgmakeError
 from imgmake.migrate import contained
 from imgmake.migrate.dryrun import Command, better, commands, expanded, filled, images, key, lacking, short, unwrapped
-from imgmake.migrate.expand import mentioned
 from imgmake.migrate.fixed import fixed, temporary
 from imgmake.migrate.going import leaves
 from imgmake.migrate.itself import LIST
 from imgmake.migrate.migration import Migration
 from imgmake.migrate.model import EVERYWHERE, Compared
 from imgmake.migrate.outline import exports
+from imgmake.migrate.overriding import Overriding
 from imgmake.migrate.reader import ended
 from imgmake.migrate.scratch import UNANSWERED, Make
 from imgmake.migrate.stops import BOTH, refused, stopped
@@ -31,17 +31,13 @@ from imgmake.migrate.texts import AMBIENT
 # Of each line: its target, that one's kind, the text.
 Planned = Callable[[Sequence[str], Mapping[str, str]], Sequence[tuple[str, str, str]]]
 
-OVERRIDDEN = "imgmake-check"
 _IN_CONTAINER = re.compile(r"\bdocker\s+(?:container\s+)?run\b")
 _ALONE = re.compile(r"docker (?:run|build|buildx build|tag|push)\b|imgmake\b|echo\b|mkdir -p")
-_MOST = 12  # targets that are compared anew for each variable
-_ALL = 120  # of all variables
-_PATIENCE = 2.0  # seconds that make may take for these
 _TOOLS = ((contained.HADOLINT,), (contained.STRUCTURE_TEST,))
 
 
 @dataclass
-class Checker:
+class Checker(Overriding):
     """Compares a Makefile and a Pipefile in one scratch folder."""
 
     make: Make
@@ -51,70 +47,17 @@ class Checker:
     needs: Callable[[str, Mapping[str, str]], Collection[str]]  # all that a target of the Pipefile waits for
     base: Mapping[str, str] = field(default_factory=dict)  # values that both are given, since both ask for them
     waiting: dict[str, set[str]] = field(default_factory=dict)  # what should have waited for what, by order alone
-    unasked: Sequence[str] = ()  # variables that there was no time to override, with a Makefile that is slow to read
+    loads: float = 0.0  # seconds that the Pipefile takes to be read
+    at_once: Sequence[str] = ()  # variables that there was no time to override one by one
     _worked_out: dict[tuple[str, str, str], list[Command]] = field(default_factory=dict)
     _given: Mapping[str, str] = field(default_factory=dict)  # to the Pipefile that is compared
+    _depends: dict[str, frozenset[str]] = field(default_factory=dict)  # variables, by the target that depends on them
 
     def plain(self) -> tuple[Compared, ...]:
         """Each target of the Makefile."""
         targets = self.migration.pipefile.targets
         self.make.ahead(targets, fixed(self.migration.values, self.base)[0])
         return tuple(self.one(target, {}) for target in targets)
-
-    def overridden(self, found: Sequence[Compared]) -> tuple[Compared, ...]:
-        """The first of these targets with each overridable variable overridden, where they differ then."""
-        said = {left.target: left.why for left in self.migration.pipefile.left}
-        names = list(self.migration.pipefile.overridable)
-        affordable = int(_PATIENCE / max(self.make.seconds, _PATIENCE / _ALL))
-        self.unasked = names[affordable:]
-        most = max(1, min(_MOST, affordable // max(len(names), 1)))
-        single = [each for name in names[:affordable] for each in self._overridden(name, found, said, most)]
-        return (*single, *self._let_through(found))
-
-    def _let_through(self, found: Sequence[Compared]) -> Iterator[Compared]:
-        """The targets that make stops at, with everything given that has no value of its own."""
-        given = {name: OVERRIDDEN for name, value in self.migration.pipefile.overridable.items() if not value}
-        for each in found if given else ():
-            if each.verdict == "same" and any(why.startswith(BOTH) for why in each.why):
-                compared = self.one(each.target, given)
-                if compared.verdict == "different":
-                    values = " ".join(f"{name}={value}" for name, value in given.items())
-                    yield replace(compared, target=f"{each.target} {values}")
-
-    def _overridden(self, name: str, before: Sequence[Compared], said: Mapping[str, str], most: int) -> list[Compared]:
-        """The targets whose commands the variable changes, with another value of it."""
-        found = []
-        value = {name: _sample(self.migration.pipefile.overridable[name])}
-        changed = [
-            one
-            for one in before
-            if one.verdict != "different"
-            and one.target not in said
-            and self.make.takes(one.target, name)
-            and self._mentions(one.target, name)
-        ]
-        self.make.ahead([one.target for one in changed[:most]], {**fixed(self.migration.values, self.base)[0], **value})
-        for one in changed[:most]:
-            compared = self.one(one.target, value)
-            if compared.verdict == "different":
-                found.append(replace(compared, target=f"{one.target} {name}={value[name]}"))
-        return found
-
-    def _mentions(self, target: str, name: str) -> bool:
-        """Whether a recipe of a target's, or of what it needs, names a variable, or one that is made of it."""
-        values = self.migration.values
-        texts = [text for each in self.closure(target) for text in self._recipe(each)]
-        names = {used for text in texts for used in mentioned(text)}
-        while (
-            more := {n for used in names for each, _ in values.definitions.get(used, ()) for n in mentioned(each.value)}
-            - names
-        ):
-            names |= more
-        return name in names
-
-    def _recipe(self, target: str) -> tuple[str, ...]:
-        made = self.migration.database.targets.get(target)
-        return made.recipe if made is not None else ()
 
     def one(self, target: str, overrides: Mapping[str, str]) -> Compared:
         """One target in both dry runs."""
@@ -123,7 +66,7 @@ class Checker:
         if why := self._untold(target) or (f"{complaint}: it is not compared" if code == UNANSWERED else ""):
             return Compared(target, "different", (why,), tuple(filter(None, out)), said=True)
         try:
-            needless = [name for name in self.make.required if not self._mentions(target, name)]
+            needless = [name for name in self.make.required if name not in self._mentioned(target)]
             given = {name: value for name, value in given.items() if name not in needless}
             self._given = {**given, **overrides}
             ours = self._entered(self._ours(self.planned((target,), self._given)), out, self._given)
@@ -207,11 +150,19 @@ class Checker:
 
     def _settled(self, text: str) -> str:
         """make's answer for what it asks a shell while it expands, and we while it runs."""
-        for ours, answer in sorted(self.migration.values.settled.items(), key=lambda each: -len(each[0])):
+        if "$(" not in text:
+            return text
+        for ours, answer in self._answers[0]:
             text = text.replace(ours, answer)
-        for frame in sorted(self.migration.values.questions, key=lambda each: -len(each)):
+        for frame in self._answers[1]:
             text = re.sub(frame, self._answered, text)
         return text
+
+    @functools.cached_property
+    def _answers(self) -> tuple[list[tuple[str, str]], list[str]]:
+        """What is settled and what has to be asked, the longest first."""
+        values = self.migration.values
+        return sorted(values.settled.items(), key=lambda each: -len(each[0])), sorted(values.questions, key=len)[::-1]
 
     def _answered(self, question: re.Match[str]) -> str:
         """What a shell answers, asked by make and where make asks, to a question with other values than today's."""
@@ -386,8 +337,3 @@ class Checker:
                 made = self.migration.database.targets.get(name)
                 todo += [*made.prerequisites, *made.order_only] if made else []
         return found
-
-
-def _sample(default: str) -> str:
-    """Another value than the default; of a platform another one, since imgmake knows these."""
-    return "linux/s390x" if re.fullmatch(r"linux/[\w/]+", default) else OVERRIDDEN

@@ -138,6 +138,7 @@ def _add(found: dict[str, Made], block: list[str]) -> None:
         next((match[1] for line in block if (match := _STEM.match(line))), ""),
         int(rest.startswith(":")),
         tuple(_given(block)),
+        "#  File is an intermediate prerequisite." in block,
     )
     found[name] = _both(found[name], made) if made.double and name in found else made
 

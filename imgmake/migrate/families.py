@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 
 from imgmake.migrate import layout
 from imgmake.migrate.python import Part, expression, quoted
@@ -59,6 +60,7 @@ def _template(given: Sequence[str], words: Sequence[str]) -> str:
     return expression([Part(before), Part(name="name"), Part(after)]) if alike else ""
 
 
+@lru_cache(maxsize=1 << 13)
 def _text(source: str) -> str:
     if not source.startswith('"'):
         return ""

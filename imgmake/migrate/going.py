@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 _TOKEN = re.compile(
     r"\n|;;|&&|\|\||[<>]&|&>|[;&|()]|(?:[^\s;&|()<>'\"\\`$]|\\.|'[^']*'|[<>]+(?!&)|\$(?!\())+|\s", re.DOTALL
@@ -39,6 +40,7 @@ _STOPS = re.compile(r"set\s+(?:-[a-z]*e|-o\s+errexit)")
 _OPEN = {"if", "for", "while", "until", "case", "{", "("}
 
 
+@lru_cache(maxsize=1 << 14)  # a command is read anew with each target that a pattern makes, and each time it is written
 def goes_on(text: str, *, folders: bool = False) -> bool:
     """Whether a command follows one that may fail, whatever became of that.
 
@@ -268,7 +270,7 @@ def _closed(text: str, at: int) -> int:
 
 def _substituted(word: str) -> Iterator[str]:
     """The texts of the commands whose output a word takes."""
-    at = 0
+    at = 0 if "$(" in word or "`" in word else len(word)
     while at < len(word):
         end = at + 1
         if word[at] == "'" and word[:at].count('"') % 2 == 0:

@@ -65,7 +65,7 @@ def _head(path: Path, size: int) -> bytes:
 def _read(path: Path, names: Collection[str]) -> Iterator[str]:
     text = _head(path, _MOST).decode(errors="replace")
     for name in names:
-        if re.search(
+        if name in text and re.search(
             rf"\$\{{?{name}\b|\b(?:environ|getenv|env|ENV|process\.env)\b\W{{0,3}}{name}\b|variable \"{name}\"", text
         ):
             yield name

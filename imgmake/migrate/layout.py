@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 WIDTH = 120
 _STRING = re.compile(r'([rf]*)("""(?:.|\n)*?"""|"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\')')
@@ -11,6 +12,11 @@ _STRING = re.compile(r'([rf]*)("""(?:.|\n)*?"""|"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\
 
 def call(source: str, indent: int = 0) -> list[str]:
     """A statement's lines; one that is too long is broken at the arguments of its call."""
+    return [*_call(source, indent)]
+
+
+@lru_cache(maxsize=1 << 13)  # a Pipefile is written several times, most of it as before
+def _call(source: str, indent: int) -> Sequence[str]:
     pad = " " * indent
     first = source.split("\n", maxsplit=1)[0]
     if "\n" not in source and len(pad + source) <= WIDTH:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from imgmake.migrate.circles import opened, told
 from imgmake.migrate.handed import handed
 from imgmake.migrate.includes import spliced
 from imgmake.migrate.model import Database, Doubt, Finding, Pipefile, Rule, Statement
@@ -46,18 +47,19 @@ def migrate(
     literal: bool = False,
     doubted: Mapping[str, Doubt] = _NOTHING,
     waiting: Waiting = _NOBODY,
+    early: frozenset[str] = frozenset(),
 ) -> Migration:
     """The Pipefile of a Makefile's text. Raises MakeFailed when make cannot read it.
 
     literal: keep every command as the text that it is.
     doubted: targets whose declaration was found wrong before.
     waiting: targets, and others that were found to have to come first.
+    early:   variables that a Pipefile was found to look into while it is loaded.
     """
-    database = make.database()
+    database = opened(read := make.database())
     own = make.statements(text)
     statements = spliced(own, make)
     asked: dict[str, str] = {}
-    early = frozenset[str]()
     stated = Stated(statements, make)
     database = unfrozen(database, statements, Values(statements, database, make, early, asked))
     here = frozenset(path.name for path in make.folder.iterdir())
@@ -79,7 +81,7 @@ def migrate(
         pipefile = Writer(statements, database, values, rules, recipes).write()
         if values.hastened <= early:
             notes = handed(database, make.folder, pipefile.overridable, recipes.exports)
-            pipefile = replace(pipefile, notes=(*pipefile.notes, *make.notes, *notes))
+            pipefile = replace(pipefile, notes=(*pipefile.notes, *make.notes, *told(read), *notes))
             return Migration(makefile, statements, database, values, pipefile, own)
         early |= values.hastened  # a Pipefile looks into these while it is loaded: once more, with them known then
 

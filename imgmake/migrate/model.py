@@ -112,6 +112,7 @@ class Made:
     stem: str = ""  # what a pattern's % stands for
     double: int = 0  # how many double-colon rules make it; prerequisites and recipe are those of all
     given: tuple[tuple[str, str, str], ...] = ()  # variables that it sets: name, operator, text
+    intermediate: bool = False  # made for another, and named by patterns alone
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,7 @@ class Database:
     default: str = ""
     patterns: tuple[str, ...] = ()
     implicit: tuple[Made, ...] = ()  # pattern rules, `name` being all of one's target patterns
+    dropped: tuple[tuple[str, str], ...] = ()  # targets, each with a prerequisite of it that would lead back to it
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from imgmake.migrate.model import Assign, Cond, Include, Other, Rule
@@ -38,7 +39,8 @@ def without(lines: list[str], python: str) -> list[str]:
     ):
         end += 1
     rest = lines[: starts[0]] + lines[end:]
-    return lines if python in names_in(["\n".join(rest)]) else rest
+    text = "\n".join(rest)
+    return lines if re.search(rf"\b{python}\b", text) and python in names_in([text]) else rest
 
 
 def code(body: str) -> str:

@@ -10,6 +10,7 @@ import functools
 import os
 import re
 import shutil
+import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ from imgmake.migrate import database, reader
 from imgmake.migrate.asking import ASK, MARK, Conversation, Slow
 from imgmake.migrate.mending import Mend, file_of, mend
 from imgmake.migrate.model import Database, Left, Statement
-from imgmake.migrate.together import Run, together, traced, unmade
+from imgmake.migrate.together import Run, alike, remade, together, unmade
 from imgmake.ports import Shell
 
 LIMIT = 20  # seconds that one call of make may take
@@ -35,6 +36,10 @@ _NOTHING = (f".PHONY: {ASKED}", f"{ASKED}: ;@:")  # a goal for a make that is to
 _MENDS = 12
 _DEATHS = 20  # questions of one list that make may stop at
 _HELD = 300  # seconds that a make which waits for questions may live, should nobody stop it
+# What `texts` has make know for one question, and forget again: that is as it was when nothing had the name before.
+_BOUND = re.compile(r"\$\(eval (\w+|[@%<?^+|*]) := ")
+_FORGOTTEN = re.compile(r"\$\(eval undefine (\w+|[@%<?^+|*])\)")
+_DROPPED = re.compile(r"^make: Circular (\S+) <- (\S+) dependency dropped\.$", re.MULTILINE)
 _HARMLESS = ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "GNUMAKEFLAGS")
 
 
@@ -79,18 +84,23 @@ def _walk(folder: Path) -> Iterable[str]:
 
 
 def _copy(source: Path, to: Path) -> None:
-    if not os.path.lexists(source):
-        return
-    to.parent.mkdir(parents=True, exist_ok=True)
-    if source.is_symlink():
+    try:
+        found = source.lstat()
+    except OSError:
+        return  # git lists it, and somebody removed it
+    if not to.parent.is_dir():
+        to.parent.mkdir(parents=True)
+    if stat.S_ISLNK(found.st_mode):
         to.symlink_to(os.readlink(source))  # noqa: PTH115 (a Path has no slash at its end, and git would see a change)
-    elif source.is_file():
-        if source.stat().st_size <= _MOST:
-            shutil.copy2(source, to)
+    elif stat.S_ISDIR(found.st_mode):
+        to.mkdir(exist_ok=True)
+    elif stat.S_ISREG(found.st_mode):
+        if found.st_size <= _MOST:
+            shutil.copyfile(source, to)
         else:
             to.touch()
-    elif source.is_dir():
-        to.mkdir(exist_ok=True)
+        to.chmod(stat.S_IMODE(found.st_mode))
+        os.utime(to, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
 def _share_git(source: Path, to: Path) -> None:
@@ -146,6 +156,7 @@ class Make:
         self._limit = LIMIT
         self.seconds = 0.0  # that make takes to read the Makefile
         self._runs: dict[tuple[str, ...], Run] = {}
+        self._databases: dict[tuple[str, ...], Database] = {}
 
     @property
     def reads(self) -> str:
@@ -171,19 +182,25 @@ class Make:
 
     def database(self, overrides: Mapping[str, str] = {}) -> Database:
         """What make says the Makefile means. Raises MakeFailed with its own words."""
-        given = [f"{name}={value}" for name, value in overrides.items()]
+        given = tuple(f"{name}={value}" for name, value in overrides.items())
+        if given not in self._databases:
+            self._databases[given] = self._database(given)
+        return self._databases[given]
+
+    def _database(self, given: Sequence[str]) -> Database:
         start = time.monotonic()
         code, out, err = self._read(given)
         self.seconds = time.monotonic() - start
         if "***" in err and self._mend():
-            return self.database(overrides)
+            return self._database(given)
         found = database.parse(out)
         if not found.targets or code not in (0, 1, 2):
             raise MakeFailed(
                 f"make cannot read {self.makefile}: {_last(err) or f'it ended with {code}'}",
                 hint="run `make -n` in a clean checkout: what it needs there, --migrate needs, too",
             )
-        return replace(found, targets={name: each for name, each in found.targets.items() if name != ASKED})
+        targets = {name: each for name, each in found.targets.items() if name != ASKED}
+        return replace(found, targets=targets, dropped=tuple(_DROPPED.findall(err)))
 
     def _read(self, given: Sequence[str]) -> tuple[int, str, str]:
         """The data base, with what make looks up for the default goal; without that where make does not end at it."""
@@ -225,8 +242,10 @@ class Make:
         words = [*(f"{name}={value}" for name, value in overrides.items()), "--", target]
         known = (*phony, *words)
         if known not in self._runs:
+            start = time.monotonic()
             with self._after([f".PHONY: {' '.join(phony)}"] if phony else []) as also:
                 self._runs[known] = self._dry(["-n", "-f", self.reads, *also, "MAKE=: make", *words])
+            self.seconds = min(self.seconds, time.monotonic() - start)  # the first time, it makes what it includes
         return self._runs[known]
 
     def _dry(self, words: Sequence[str]) -> Run:
@@ -253,33 +272,39 @@ class Make:
     def ahead(self, targets: Sequence[str], overrides: Mapping[str, str]) -> None:
         """Ask for many dry runs at once: several at a time; from one that tells them apart where each takes long."""
         given = [f"{name}={value}" for name, value in overrides.items()]
+        targets = [each for each in targets if (*given, "--", each) not in self._runs]
         if self.seconds * len(targets) > _LONG:
             self._at_once(targets, given)
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
             list(pool.map(lambda target: self.dry_run(target, overrides), targets))
 
     def _at_once(self, targets: Sequence[str], given: Sequence[str]) -> None:
-        """Dry runs of all targets by one make, where that comes to what make says of the first and last alone."""
-        words = ["-pnk", "--trace", "-f", self.reads, "MAKE=: make", *given, "--", *targets]
+        """Dry runs of all targets by one make, where that comes to what make says of the longest alone."""
+        words = ["-pnk", "--debug=b", "-f", self.reads, "MAKE=: make", *given, "--", *targets]
         try:
             _, out, err = self._run(words)
         except MakeFailed:
             return
-        said, _, known = out.rpartition("\n# GNU Make ")
+        said, _, known = out.rpartition("\n# Make data base, printed on ")
         stopped = unmade(err)
         if not said or stopped is None:
             return
-        data, lines = database.parse(known), traced(said)
-        composed = {each: together(each, data, lines, stopped) for each in targets}
+        data, lines = database.parse(known), remade(said)
+        named = {name for name, made in self.database().targets.items() if not made.intermediate}
+        composed = {each: together(each, data, lines, stopped, named, self._is_there) for each in targets}
         found = {each: one for each, one in composed.items() if one is not None}
-        made = [each for each, (code, _, _) in found.items() if not code]
-        failed = [each for each in found if each not in made]
-        for each in () if self._as_alone else (*made[:1], *made[1:][-1:], *failed[:1]):
+        longest = sorted(found, key=lambda each: -len(found[each][1]))
+        made = [each for each in longest if not found[each][0]]
+        failed = [each for each in longest if found[each][0]]
+        for each in () if self._as_alone else (*made[:1], *failed[:1]):
             alone = self.dry_run(each, dict(one.split("=", 1) for one in given))
-            if _told(alone) != _told(found[each]):
+            if not alike(alone, found[each]):
                 return
         self._as_alone = True
         self._runs |= {(*given, "--", each): one for each, one in found.items()}
+
+    def _is_there(self, name: str) -> bool:
+        return (self.folder / name).exists()
 
     def values(self, expressions: Sequence[str], overrides: Mapping[str, str] = {}) -> list[str]:
         """What make makes of expressions, after it has read the whole Makefile; empty where it cannot be asked."""
@@ -298,7 +323,7 @@ class Make:
 
     def _answered(self, expressions: Sequence[str]) -> list[str]:
         """Answers from the make that is there; from one for this question where it would leave something behind."""
-        lasting = [each for each in expressions if "eval" not in each and not each.endswith("\\")]
+        lasting = [each for each in expressions if self._leaves_nothing(each) and not each.endswith("\\")]
         if len(lasting) < len(expressions) or self._conversation is None:
             return self._once(expressions, {})
         try:
@@ -310,6 +335,13 @@ class Make:
             return self._once(expressions, {})
         self._conversed = True
         return found
+
+    def _leaves_nothing(self, expression: str) -> bool:
+        """Whether a make that has expanded it is as before."""
+        known = self._databases[()].variables if () in self._databases else self._environ
+        bound, forgotten = ({match[1] for match in each.finditer(expression)} for each in (_BOUND, _FORGOTTEN))
+        rest = _FORGOTTEN.sub("", _BOUND.sub("", expression))
+        return "eval" not in rest and bound == forgotten and not any(name in known for name in bound)
 
     def _once(self, expressions: Sequence[str], overrides: Mapping[str, str]) -> list[str]:
         lines = [f"$(info {MARK}{each}{MARK})" for each in expressions]
@@ -343,12 +375,6 @@ class Make:
             if code == 0:
                 return words
         return []
-
-
-def _told(run: Run) -> Run:
-    """A dry run without what make says of itself."""
-    code, lines, complaint = run
-    return code, [line for line in lines if line.strip() and not re.match(r"make(\[\d+\])?: ", line)], complaint
 
 
 def _last(err: str) -> str:

@@ -1,17 +1,19 @@
 """Many dry runs out of one, where make is slow to read a Makefile: each target's lines, put together for every goal.
 
-``make -n --trace`` says for which target the next lines are. Starts nothing.
+``make -n --debug=b`` says for which target the next lines are. Starts nothing.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from imgmake.migrate.model import Database
 
-# Up to 4.3 two wordings, then one: https://git.savannah.gnu.org/cgit/make.git/tree/src/remake.c
-_TRACED = re.compile(r"^[^\s:]+:\d+: (?:update target|target) '([^']+)' (?:due to: |does not exist)")
+# From before a recipe is expanded to after its last line: what `--trace` says comes after what `$(info …)` says in it.
+# https://git.savannah.gnu.org/cgit/make.git/tree/src/remake.c (update_file_1)
+_BEGINS = re.compile(r"^ *Must remake target [`'](.+)'\.$")
+_ENDS = re.compile(r"^ *(?:Successfully remade|Failed to remake) target file [`'](.+)'\.$")
 
 Run = tuple[int, list[str], str]  # exit code, lines, complaint
 
@@ -19,24 +21,23 @@ Run = tuple[int, list[str], str]  # exit code, lines, complaint
 _UNMADE = re.compile(r"\[(?:[^\]]*: )?([^\]:]+)\] Error \d+|No rule to make target '([^']+)'(?:, needed by '[^']+')?\.")
 
 
-def traced(said: str) -> dict[str, list[str]]:
+def remade(said: str) -> dict[str, list[str]]:
     """The lines that each target would run.
 
-    >>> traced("Makefile:2: target 'a' does not exist\\necho a\\nM:4: update target 'b' due to: a\\necho b\\necho c")
-    {'a': ['echo a'], 'b': ['echo b', 'echo c']}
+    >>> remade(" Must remake target 'a'.\\necho a\\n Successfully remade target file 'a'.\\n File 'b' does not exist.")
+    {'a': ['echo a']}
 
-    What make removes again, since only patterns name it, stands at the end, and is nobody's.
+    What make removes again, since only patterns name it, is nobody's.
     """
     found: dict[str, list[str]] = {}
-    into: list[str] = []
+    into: list[str] | None = None
     for line in said.split("\n"):
-        if match := _TRACED.match(line):
+        if match := _BEGINS.match(line):
             into = found.setdefault(match[1], [])
-        elif not re.match(r"make(\[\d+\])?: ", line):
+        elif _ENDS.match(line):
+            into = None
+        elif into is not None and not re.match(r"make(\[\d+\])?: ", line):
             into.append(line)
-    last = into[-1].split() if into else []
-    if last[:1] == ["rm"] and last[1:] and all(name in found for name in last[1:]):
-        into.pop()
     return found
 
 
@@ -58,39 +59,74 @@ def unmade(complaints: str) -> dict[str, str] | None:
 
 
 def together(
-    goal: str, database: Database, lines: Mapping[str, Sequence[str]], stopped: Mapping[str, str]
+    goal: str,
+    database: Database,
+    lines: Mapping[str, Sequence[str]],
+    stopped: Mapping[str, str],
+    named: Collection[str] = (),
+    there: Callable[[str], bool] = lambda _: False,
 ) -> Run | None:
     """The dry run of one goal, in make's order; None where only a make for that goal alone can tell.
 
     stopped: by `unmade`. What comes before such a target is printed, then its complaint, unless that is about another
              goal's way to it.
+    named:   what the Makefile itself names: what only patterns do is made last, and removed again.
+    there:   whether a file is there.
     """
-    order = list(_order(goal, database, set()))
-    if any(made.specific for name in order if (made := database.targets.get(name)) is not None):
+    passing = _passing(goal, database, named)
+    order = list(_order(goal, database, passing, set()))
+    every = [database.targets[name] for name in order if name in database.targets]
+    if any(made.specific for made in every):
         return None
-    if _by_patterns(order, database):
-        return None
+    if passing and any(made.recipe and not made.phony and there(made.name) for made in every):
+        return None  # what only patterns name is not made for what is there
     end = next((at for at, name in enumerate(order) if name in stopped), len(order))
     said = [line for name in order[: end + 1] for line in lines.get(name, ())]
     if end == len(order):
-        return 0, said, ""
+        return 0, [*said, *([f"rm {' '.join(name for name in order if name in passing)}"] if passing else [])], ""
     complaint = stopped[order[end]]
     needed_by = re.search(r"needed by '([^']+)'", complaint)
     return (2, said, complaint) if needed_by is None or needed_by[1] in order else None
 
 
-def _by_patterns(order: Sequence[str], database: Database) -> bool:
-    """Whether a pattern makes a file that another pattern needs: for one goal make removes that again."""
-    every = {name: database.targets[name] for name in order if name in database.targets}
-    stems = {name for name, made in every.items() if made.stem and not made.phony}
-    return any(stems.intersection(database.targets[name].prerequisites) for name in stems)
+def alike(one: Run, other: Run) -> bool:
+    """Whether two dry runs come to the same, but for what make says of itself."""
+    return _told(one) == _told(other)
 
 
-def _order(name: str, database: Database, done: set[str]) -> Iterator[str]:
+def _told(run: Run) -> tuple[int, list[str], list[str], str]:
+    code, every, complaint = run
+    lines = [line for line in every if line.strip() and not re.match(r"make(\[\d+\])?: ", line)]
+    removed = sorted(lines.pop().split()) if lines and lines[-1].startswith("rm ") else []
+    return code, lines, removed, complaint
+
+
+def _passing(goal: str, database: Database, named: Collection[str]) -> set[str]:
+    """The files that a pattern makes for another pattern, and that nothing names."""
+    order = _order(goal, database, (), set())
+    made = [database.targets[name] for name in order if name in database.targets]
+    stems = [each for each in made if each.stem and not each.phony]
+    needed = {name for each in stems for name in each.prerequisites}
+    return {each.name for each in stems} & needed - {goal, *named}
+
+
+def _order(name: str, database: Database, passing: Collection[str], done: set[str]) -> Iterator[str]:
+    """A target and what it needs, as make comes to them: to what is `passing` when it knows all the rest.
+
+    https://git.savannah.gnu.org/cgit/make.git/tree/src/remake.c (check_dep)
+    """
     if name in done:
         return
     done.add(name)
-    made = database.targets.get(name)
-    for each in (*made.prerequisites, *made.order_only) if made is not None else ():
-        yield from _order(each, database, done)
+    needs = _needs(name, database)
+    for each in needs:
+        for one in _needs(each, database) if each in passing else (each,):
+            yield from _order(one, database, passing, done)
+    for each in needs:
+        yield from _order(each, database, passing, done)
     yield name
+
+
+def _needs(name: str, database: Database) -> tuple[str, ...]:
+    made = database.targets.get(name)
+    return (*made.prerequisites, *made.order_only) if made is not None else ()

@@ -58,6 +58,7 @@ def attempt(source: Path, makefile: str, scratch: Path) -> dict[str, object]:
         exclude.write("Pipefile.py\n")  # what is added makes no tree dirty
     path = folder / makefile
     options = Options(directory=path.parent, migrate=path.name)
+    os.sync()  # to read what was written just now takes longer than what has been there
     start = _seconds()
     try:
         found = migrate_makefile(options, path.name)
@@ -91,7 +92,7 @@ def _told(found: Migrated) -> list[dict[str, object]]:
     told: dict[str, dict[str, object]] = {}
     for each in found.compared:
         verdict = "said" if each.said else each.verdict
-        name = each.target if each.target in told or " " not in each.target else each.target.rpartition(" ")[0]
+        name = each.target if each.target in told or " " not in each.target else each.target.partition(" ")[0]
         if name not in told or verdict in ("said", "different"):
             why = "; ".join(each.why) + (f" [{each.target}]" if name != each.target else "")
             told[name] = {

@@ -6,7 +6,6 @@ import functools
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import PurePath
 
 from imgmake.migrate.docker import Docker, Words, text_of
 from imgmake.migrate.docker import docker as parsed
@@ -26,9 +25,14 @@ def commands(text: str) -> Iterator[list[str]]:
     >>> list(commands('cd x && A=1 sudo docker build -t "a b" . ; echo $(id -u)'))
     [['cd', 'x'], ['docker', 'build', '-t', 'a b', '.'], ['echo', '$(id -u)']]
     """
-    for stretch in _stretches(text.replace("\\\n", " ")):
+    for stretch in _split(text.replace("\\\n", " ")):
         if found := _stripped(_words(stretch)):
             yield found
+
+
+@functools.lru_cache(maxsize=4096)
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(_stretches(text))
 
 
 def _stretches(text: str) -> Iterator[str]:
@@ -76,7 +80,7 @@ def _stripped(words: Sequence[str]) -> list[str]:
 
 def docker(words: list[str]) -> Docker | None:
     """The docker command that the words are; podman's and nerdctl's are the same. None for any other."""
-    if not words or PurePath(words[0]).name not in _ENGINES:
+    if not words or words[0].rpartition("/")[2] not in _ENGINES:
         return None
     given = [each for word in words[1:] for each in _apart(word)]
     try:
