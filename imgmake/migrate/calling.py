@@ -5,6 +5,7 @@ What is the same in every run is asked of make; what is not becomes an expressio
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -12,9 +13,10 @@ from types import MappingProxyType
 
 from imgmake.migrate import choices, functions
 from imgmake.migrate.definitions import AUTOMATIC, Known
-from imgmake.migrate.expand import Call, Dollar, Odd, Uncovered, arguments, calls, mentioned, pieces
+from imgmake.migrate.expand import Call, Dollar, Odd, Uncovered, arguments, called, calls, mentioned, pieces
 from imgmake.migrate.model import Assign, Cond, Database
 from imgmake.migrate.python import Part, Parts, expression, identifier, merged, quoted, today
+from imgmake.migrate.scratch import Make
 
 Scope = Mapping[str, Parts]
 
@@ -42,6 +44,7 @@ class Calls:
     database: Database
     definitions: dict[str, list[tuple[Assign, tuple[Cond, ...]]]]
     inputs: dict[str, None]
+    make: Make
     _loading = 0
     _doing = 0  # whether what a text does, besides what it says, is seen to by somebody else
 
@@ -129,10 +132,10 @@ class Calls:
     def _special(self, piece: Call) -> Callable[[Call, Scope], list[Part]] | None:
         """What translates a call that is not the same in every run even if its arguments are."""
         name = piece.function
+        if _of_files(piece):
+            return self._later
         if self._doing and name in ("error", "info", "warning", "eval"):
             return lambda _, __: []
-        if name == "file" and piece.arguments.startswith("<"):
-            return self._read
         own = {"shell": self._shell, "call": self._called, "wildcard": self._wildcard, "value": self._text_of}
         return own.get(name)
 
@@ -167,7 +170,8 @@ class Calls:
         if any(part.dollar for part in every_part) and name not in _SHELLS_TOO:
             raise Uncovered(f"{raw} looks into what only a shell knows")
         of_target = not any(part.name for part in found[-1]) and AUTOMATIC.intersection(mentioned(every[-1]))
-        if of_target or not any(part.name or part.dollar for part in every_part):
+        fixed = not any(part.name or part.dollar for part in every_part)
+        if of_target or (fixed and not (name == "realpath" and self._may_be_made(today(found[0]).strip()))):
             if name in _WORLDLY:
                 raise Uncovered(f"$({name} …) asks how make was called")
             return self._placed(self.ask(raw, scope))
@@ -278,6 +282,31 @@ class Calls:
         source = f'Path({name}).read_text().rstrip() if Path({name}).exists() else ""'
         return [Part(name=source, value=self.ask(piece.raw, scope))]
 
+    def _later(self, piece: Call, scope: Scope) -> list[Part]:
+        """What make asks of a file when it comes to a recipe, as a question of the recipe's shell, where a rule may
+        have made the file by then; else as what the Pipefile asks while it is loaded."""
+        reads = piece.function == "file"
+        named = _named(piece)
+        path = "" if self._loading else today(self.parts(named, scope))
+        if re.fullmatch(r"[\w./@%+,:=-]+", path) and self._may_be_made(path):
+            parts = self.parts(named, scope)
+            text = f"test ! -e {named} || {'cat' if reads else 'realpath'} {named}"
+            if not any(part.dollar for part in parts) and "\n" not in self.ask(piece.raw, scope):
+                return self._shell(Call("shell", text, piece.raw), scope)
+        return self._read(piece, scope) if reads else self._function(piece.function, piece.arguments, piece.raw, scope)
+
+    def of_files(self, text: str) -> bool:
+        """Whether a text asks for a file that a rule may have made by the time that make expands it."""
+        named = (_named(call) for call in called(text) if _of_files(call))
+        return any(self._may_be_made(path) for each in named for path in self.ask(each).split())
+
+    def _may_be_made(self, path: str) -> bool:
+        """Whether a file is a target's, or not there."""
+        folder = self.make.folder
+        relative = posixpath.normpath(path.removeprefix(f"{folder}/"))
+        made = self.database.targets.get(relative)
+        return not (folder / relative).exists() or (made is not None and bool(made.recipe))
+
     def _called(self, piece: Call, scope: Scope) -> list[Part]:
         given = arguments(piece.arguments)
         name = today(self.at_load(given[0], scope)).strip()
@@ -293,6 +322,16 @@ class Calls:
         inner = {str(at): self.parts(each, scope) for at, each in enumerate(given[1:], start=1)}
         outer = {key: value for key, value in scope.items() if not key.isdigit()}
         return self.parts(body, {**outer, **inner, "0": [Part(name)]})
+
+
+def _of_files(piece: Call) -> bool:
+    """Whether a call asks for files: its answer is of when it is expanded."""
+    return piece.function == "realpath" or (piece.function == "file" and piece.arguments.lstrip().startswith("<"))
+
+
+def _named(piece: Call) -> str:
+    """The files that it asks for."""
+    return piece.arguments.lstrip().removeprefix("<").strip()
 
 
 def _three(given: str) -> tuple[str, str, str]:

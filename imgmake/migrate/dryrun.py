@@ -18,6 +18,7 @@ _DIRTY = re.compile(r"@time-[0-9a-f]{7,40}(-dirty)?")  # imgmake says when the t
 _QUOTED = re.compile(r"\"(?:[^\"\\]|\\.)*\"|\\.|('[^']*')", re.DOTALL)
 _NAMED = re.compile(r"\\.|\$(?:\{(?P<braced>\w+)\}|(?P<name>[A-Za-z_]\w*))", re.DOTALL)
 _SEEN = re.compile(rf"\"(?:[^\"\\]|\\.)*\"|'[^']*'|{_NAMED.pattern}", re.DOTALL)
+_PIECE = re.compile(r"(?:[ \t]|\\\n)+|\\.|\$\(|[()'\"]|[^\\$()'\" \t]+|.", re.DOTALL)
 _SHORT = 80  # characters
 _DOLLAR, _TICK = "\ue000", "\ue001"
 _UNLESS_SET = re.compile(r"\$\{(\w+):-([^{}]*)\}")
@@ -62,8 +63,10 @@ def filled(text: str, given: Mapping[str, str]) -> str:
 
     >>> filled("$V:${TAG:-$V-${BASE:-alpine}}$V$TAG", {"V": "1", "TAG": "", "BASE": ""})
     '1:1-alpine1'
+    >>> filled("for V in $W; do echo $V; done", {"V": "", "W": "a b"})
+    'for V in a b; do echo $V; done'
     """
-    text = expanded(text, given)
+    text = expanded(text, {name: value for name, value in given.items() if not re.search(rf"\bfor {name} in\b", text)})
     while (match := _UNLESS_SET.search(text)) and match[1] in given:
         text = f"{text[: match.start()]}{given[match[1]] or match[2]}{text[match.end() :]}"
     return text
@@ -99,7 +102,7 @@ def unwrapped(text: str) -> list[str]:
 @lru_cache(maxsize=1 << 14)  # a command is met again with each target that needs its own
 def key(text: str, folder: str) -> tuple[str, ...]:
     """What two equal commands have in common; `folder` is where they run."""
-    text = text.replace("\\\n", " ")
+    text = _joined(text).replace("\\\n", " ")
     text = re.sub(r"\$\(pwd\)|`pwd`|\$\{PWD\}", "$PWD", text)
     text = _DIRTY.sub("@time-@commit", _TIMES.sub("@time", text))
     text = _QUOTED.sub(_literal, text).replace(folder, "$PWD")  # make has put the folder in, quotes or not
@@ -112,6 +115,30 @@ def key(text: str, folder: str) -> tuple[str, ...]:
     words[:1] = ["echo" if word == "/bin/echo" else word for word in words[:1]]
     words = [word for word in words if word != "--no-print-directory"] if words[:1] == ["make"] else words
     return contained.key(text) or _docker_key(text, words) or tuple(words)
+
+
+def _joined(text: str) -> str:
+    """A text with the lines of each ``$(…)`` joined as make joins them, as far as that is no other command.
+
+    >>> _joined('"$( a \\\\\\n b  "c \\\\\\n d" )" \\\\\\n e') == '"$( a b "c \\\\\\n d" )" \\\\\\n e'
+    True
+
+    https://www.gnu.org/software/make/manual/html_node/Splitting-Recipe-Lines.html
+    """
+    if "$(" not in text:
+        return text
+    found, depth, quotes = list[str](), 0, [""]
+    for piece in _PIECE.findall(text):
+        if piece == "$(" or (piece == "(" and depth):
+            depth += 1
+            quotes.append("")
+        elif piece == ")" and depth and not quotes[-1]:
+            depth -= 1
+            quotes.pop()
+        elif piece in ("'", '"') and quotes[-1] in ("", piece):
+            quotes[-1] = "" if quotes[-1] else piece
+        found.append(" " if depth and not quotes[-1] and piece[-1] in " \t\n" else piece)
+    return "".join(found)
 
 
 def images(command: Command) -> list[str]:

@@ -172,6 +172,15 @@ def arguments(text: str) -> list[str]:
 
 def mentioned(text: str) -> Iterator[str]:
     """Every variable's name that a text mentions, in calls and computed names, too."""
+    return iter(_mentioned(text))
+
+
+@lru_cache(maxsize=1 << 14)
+def _mentioned(text: str) -> tuple[str, ...]:
+    return tuple(_mentions(text))
+
+
+def _mentions(text: str) -> Iterator[str]:
     for piece in pieces(text):
         if isinstance(piece, Use):
             yield piece.name
@@ -190,9 +199,14 @@ def mentioned(text: str) -> Iterator[str]:
 
 def calls(text: str) -> Iterator[str]:
     """Every function that a text calls."""
+    return (each.function for each in called(text))
+
+
+def called(text: str) -> Iterator[Call]:
+    """Every call of a function in a text."""
     for piece in pieces(text):
         if isinstance(piece, Call):
-            yield piece.function
-            yield from calls(piece.arguments)
+            yield piece
+            yield from called(piece.arguments)
         elif isinstance(piece, Odd):
-            yield from calls(piece.raw[2:-1])
+            yield from called(piece.raw[2:-1])

@@ -161,9 +161,13 @@ class Texts(Calls):
             return self.parts(self.definitions[known.name][-1][0].value, scope)
         if not known.python:
             return [Part(known.value)]
-        if self._loading and known.late:
+        if self._loading and (known.late or (known.dollar and self._asks_files(known.name))):
             self.hasten(known.name)
             raise TooLate(f"$({known.name}) is known late", [known.python])
+        if not self._loading and known.name in self.early and self._asks_files(known.name):
+            raise Uncovered(
+                f"$({known.name}) asks for a file that a rule may make: here, and where make reads the file"
+            )
         if known.name not in self.definitions:
             self.inputs[known.name] = None
         return [
@@ -176,6 +180,10 @@ class Texts(Calls):
                 leaves=known.leaves or (("",) if known.dollar and str(self.make.folder) in known.value else ()),
             )
         ]
+
+    def _asks_files(self, name: str) -> bool:
+        later = (each for each, _ in self.definitions.get(name, ()) if each.op in ("=", "?="))
+        return any(self.of_files(each.value) for each in later)
 
     def hasten(self, name: str) -> None:
         """Have a variable, and all that it is made of, known when the Pipefile is loaded: in the next attempt."""

@@ -272,7 +272,8 @@ class Values(Meanings, Texts, Conditions):
             return self._source(read(text, {each.name: [own]}))
         if "shell" in calls(each.value):
             return self._command(each, each.value)
-        inner = self._source(self.at_load(each.value) if each.name in self.early else self.parts(each.value))
+        now = each.name in self.early or (each.op in (":=", "::=") and self.of_files(each.value))
+        inner = self._source(self.at_load(each.value) if now else self.parts(each.value))
         if not (each.op == "?=" or self._meant_to_be_given(each)) or not NAME.fullmatch(each.name):
             return inner
         return self._declared(each, inner)
@@ -338,7 +339,7 @@ class Values(Meanings, Texts, Conditions):
 
     def constant(self, text: str, besides: str = "") -> bool:
         """Whether make's answer for a text is the same in every run that overrides nothing of a Pipefile."""
-        if ASKING.intersection(calls(text)):
+        if ASKING.intersection(calls(text)) or self.of_files(text):
             return False
         for name in mentioned(text):
             if name in AUTOMATIC or name == besides or re.fullmatch(r"\d|[@<^?*+|%][DF]", name) or name in HERE:

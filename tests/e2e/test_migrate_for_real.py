@@ -187,6 +187,14 @@ ALIKE: dict[str, tuple[str, list[str], dict[str, str]]] = {
         [],
         {},
     ),
+    "files that a rule makes": (
+        "T = $(realpath out/t)\nV = $(file <out/v)\nW := $(file <out/v)\nN ?= a.txt\nF = $(realpath ./$(N))\n"
+        'a: out/t out/v\n\tL $(T) "$(V)" "$(W)" $(F) $(realpath none)\nout/t:\n\tmkdir -p out\n\techo t > $@\n'
+        "out/v: out/t\n\techo '1 2' > $@\n",
+        ["N=b.txt"],
+        {},
+    ),
+    "a circle": ("a: b\n\tL a\nb: c b\n\tL b\nc:\n\tL c\n", [], {}),
     "a builder that is chosen": ("a:\n\tDOCKER_BUILDKIT=1 docker build -t x . && L built\n", [], {}),
 }
 

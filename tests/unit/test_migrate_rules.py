@@ -211,6 +211,25 @@ TOLD = {
 }
 
 
+def test_a_circle_is_cut_where_make_cuts_it(migrate: Migrate) -> None:
+    found = migrate("a: b\n\techo a\nb: b c\n\techo b\nc:\n\techo c\n")
+    assert 'phony("b", "c", sh("echo b"))' in found.migration.pipefile.text
+    assert [(each.target, each.verdict, each.said) for each in found.compared] == [
+        ("a", "same", False),
+        ("b", "same", False),
+        ("c", "same", False),
+    ]
+    told = [note.why for note in found.migration.pipefile.notes]
+    assert "b needs itself: make drops that, the Pipefile does not say it" in told
+
+
+def test_an_image_whose_dockerfile_nothing_makes_is_kept_as_text_and_what_needs_it_as_it_was(migrate: Migrate) -> None:
+    text = "push-%: image-%\n\tdocker push $*\nimage-%: gone/%\n\tdocker build -t $* -f gone/$* .\n"
+    found = migrate(f"all: push-a\n{text}gone/%:\n\ttrue\n")
+    assert [each for each in found.compared if each.verdict == "different"] == []
+    assert 'sh("docker build -t a -f gone/a .")' in found.migration.pipefile.text
+
+
 @pytest.mark.parametrize("name", TOLD)
 def test_what_holds_for_all_targets_is_told(migrate: Migrate, name: str) -> None:
     makefile, why = TOLD[name]

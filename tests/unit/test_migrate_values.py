@@ -218,6 +218,20 @@ SAME = {
         ['fail("TOKEN is not set") if not TOKEN else []'],
     ),
     "info": ("a:\n\t$(info building a)\n\techo x\n", ["""sh('echo "building a"')"""]),
+    "a file that make asks for when it comes to a recipe": (
+        "T = $(realpath ./bin/tool)\nH = $(realpath Makefile)\nV = $(file <v)\nW := $(file <v)\n"
+        "a: bin/tool\n\t$(T) $(H) $(V) $(W)\nbin/tool:\n\tmkdir -p bin && touch $@\n",
+        ['T = "$(test ! -e ./bin/tool || realpath ./bin/tool)"', 'H = "$PWD/Makefile"', 'V = "$(test ! -e v || cat v)"',
+         'W = Path("v").read_text().rstrip() if Path("v").exists() else ""'],
+    ),
+    "a shell's own variable in a loop, under the name of one that is given": (
+        "a:\n\tfor service in x y; do echo \"$$service\"; done\nb:\n\tlogs $(service)\n",
+        ['service = var("service", "")'],
+    ),
+    "a shell's command that make joins": (
+        'T ?= x\na:\n\techo "$$( \\\n\t\tcat a; \\\n\t\t$(E) cat b \\\n\t)"; \\\n\techo $(T)\n',
+        ['echo "$( \\'],
+    ),
     "the folder": (
         "ROOT := $(dir $(abspath $(lastword $(MAKEFILE_LIST))))\nD = $(CURDIR)/out\n"
         "a:\n\tls $(ROOT) $(D) '$(CURDIR)'\n",
@@ -257,6 +271,10 @@ def test_the_same_commands(migrate: Migrate, name: str) -> None:
 
 # What no Pipefile can say: the target fails when it is run, and says why.
 LEFT = {
+    "a file for a condition and for a recipe": (
+        "T = $(realpath t)\na: t\nifeq ($(T),)\n\techo none\nendif\n\techo $(T)\nt: ; touch t\n",
+        "asks for a file that a rule may make",
+    ),
     "how make was called": ("a:\n\techo $(origin X)\n", "asks how make was called"),
     "goals": ("a:\n\techo $(MAKECMDGOALS)\n", "make's own"),
     "eval of a rule": ("a:\n\t$(eval b: ; echo x)\n\techo a\n", "changes what make knows"),
