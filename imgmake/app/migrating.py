@@ -24,6 +24,7 @@ from imgmake.migrate.migration import Migration, migrate
 from imgmake.migrate.model import Compared, Doubt
 from imgmake.migrate.report import report
 from imgmake.migrate.scratch import Make, copy, repository
+from imgmake.migrate.targetnames import COPY
 from imgmake.pipefile.loader import NAME
 from imgmake.shell import LocalShell
 from imgmake.shim import MAKEFILES, is_shim
@@ -54,7 +55,7 @@ def _told(found: Migrated) -> str:
         asked=found.asked,
         mended=[(each.file, each.line, each.why) for each in found.mended],
     )
-    return found.placed(told)
+    return found.home(found.placed(told))
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Migrated:
     mended: tuple[Mend, ...] = ()  # what make was spared to read, since it could not
     asked: tuple[str, str] | None = None  # another tool than make, and how
     placed: Callable[[str], str] = str  # names the lines of what was read as a Makefile
+    home: Callable[[str], str] = str  # names the folder itself, where its copy is named
 
 
 def migrate_makefile(options: Options, makefile: str = "", *, literal: bool = False, write: bool = True) -> Migrated:
@@ -102,10 +104,12 @@ def migrate_makefile(options: Options, makefile: str = "", *, literal: bool = Fa
             ),
         )
         migration = reviewed(options, scratch, migration, make)
-        migration = replace(migration, pipefile=replace(migration.pipefile, text=make.placed(migration.pipefile.text)))
+        home = _home(scratch, folder)
+        text = home(make.placed(migration.pipefile.text))
+        migration = replace(migration, pipefile=replace(migration.pipefile, text=text))
         if write:
-            pipefile.write_text(migration.pipefile.text)
-        return _migrated(path.name, migration, compared, make, str(pipefile) if write else "")
+            pipefile.write_text(text)
+        return _migrated(path.name, migration, compared, make, home, str(pipefile) if write else "")
 
 
 def check_makefile(options: Options, makefile: str = "") -> Migrated:
@@ -120,22 +124,45 @@ def check_makefile(options: Options, makefile: str = "") -> Migrated:
         text = (path.parent / NAME).read_text()
         migration = replace(migration, pipefile=replace(migration.pipefile, text=text))
         compared = compare(options, scratch, make, migration)
-        return _migrated(path.name, reviewed(options, scratch, migration, make), compared, make)
+        home = _home(scratch, path.parent.resolve())
+        return _migrated(path.name, reviewed(options, scratch, migration, make), compared, make, home)
 
 
 def _migrated(
-    file: str, migration: Migration, compared: tuple[Compared, ...], make: Make, written: str = ""
+    file: str,
+    migration: Migration,
+    compared: tuple[Compared, ...],
+    make: Make,
+    home: Callable[[str], str],
+    written: str = "",
 ) -> Migrated:
     return Migrated(
         file,
         migration,
-        compared,
+        tuple(replace(each, target=home(each.target)) for each in compared),
         make.isolated,
         written,
         tuple(make.mended),
         make.tool if make.tool[0] else None,
         make.placed,
+        home,
     )
+
+
+def _home(scratch: Path, folder: Path) -> Callable[[str], str]:
+    """A text that names the copy's folder, or one above it, with the folder that it is a copy of."""
+    pairs = [(str(scratch), str(folder))]
+    for copied, real in zip(scratch.parents, folder.parents, strict=False):
+        if copied.name.startswith(COPY):
+            break
+        pairs.append((str(copied), str(real)))
+
+    def home(text: str) -> str:
+        for copied, real in pairs:
+            text = text.replace(copied, real)
+        return text
+
+    return home
 
 
 def _makefile(folder: Path, name: str) -> Path:
@@ -156,7 +183,7 @@ def _found(folder: Path) -> str:
 @contextlib.contextmanager
 def _scratch(folder: Path, options: Options) -> Iterator[Path]:
     """A copy of the repository that the folder is in, at that folder: what is included may stand above it."""
-    with tempfile.TemporaryDirectory(prefix="imgmake-migrate-") as made:
+    with tempfile.TemporaryDirectory(prefix=COPY) as made:
         top = repository(folder, LocalShell(), options.environ)
         whole = Path(made) / top.name
         whole.mkdir()

@@ -77,6 +77,7 @@ class Session:
 
     def _find(self, word: str) -> str | None:
         clean = os.path.normpath(word) if word and not word.startswith("//") else word[2:]
+        clean = clean.removeprefix(f"{self.pipeline.root}/")
         for name in (word, clean):
             if name in self.run.graph.nodes:
                 return name

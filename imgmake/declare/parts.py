@@ -107,7 +107,7 @@ def local(path: str, collector: Collector) -> str:
 
 def name(given: object, kind: str, collector: Collector) -> str:
     """The full name of a target that is no file: below the Pipefile's folder; raises PipefileError."""
-    text = _checked(given, kind)
+    text = _checked(local(given, collector) if isinstance(given, str) else given, kind)
     parts = text.split("/")
     if any(part in ("", ".", "..") for part in parts):
         better = "/".join(part for part in parts if part not in ("", ".", ".."))

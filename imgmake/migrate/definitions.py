@@ -11,6 +11,7 @@ from imgmake.migrate.expand import Call, calls, mentioned, pieces
 from imgmake.migrate.model import Assign, Cond, Line, Rule
 
 AUTOMATIC = frozenset("@<^?*+|%")
+SETS = ("=", ":=", "::=", "?=", "!=")  # the operators that give a variable a value
 
 
 @dataclass(frozen=True)
@@ -148,3 +149,19 @@ def _recipe_lines(statements: Iterable[object], *, guarded: bool = False) -> Ite
             yield from _recipe_lines((*each.then, *each.otherwise))
         elif isinstance(each, Line):
             yield each
+
+
+def tested(cond: Cond) -> str:
+    """The text that a condition looks at."""
+    return f"$({cond.left})" if "def" in cond.test else cond.left + cond.right
+
+
+def as_default(each: Assign) -> Assign:
+    """A definition under ``ifndef`` of its own name is what ``?=`` says."""
+    return replace(each, op="?=") if each.op in SETS else each
+
+
+def program(name: str) -> str:
+    """The shell that $(SHELL) names."""
+    name = next(iter(name.removeprefix("/usr/bin/env ").split()), "/bin/sh")
+    return "/bin/sh" if name == "sh" else name

@@ -213,7 +213,14 @@ class Writer:
             self.makefile.fails(target, item.text, str(error), item.place)
             return
         self._environment(item.place)
+        if given := self._handed_on(special, commands):
+            self.makefile.given[target] = given
         self.makefile.rule(target, list(dict.fromkeys(needs)), commands, item.place)
+
+    def _handed_on(self, special: Special, commands: Sequence[Command]) -> Mapping[str, str]:
+        """The parameters that programs may read from their environment."""
+        given = self.given(special.recipe, {**self.parameters.scope(special.recipe), **special.scope})
+        return given if given and any(scripts.starts_others(each.text, given) for each in commands) else {}
 
     def _commands(self, special: Special, item: Item | None = None) -> list[Command]:
         """A recipe's own."""
@@ -335,7 +342,10 @@ class Writer:
         ran.add(target)
         for each in self.priors(special.recipe):
             yield from self._after(self.asked(each, special), ran)
-        yield from self._commands(special)
+        commands = self._commands(special)
+        if self._handed_on(special, commands):
+            raise Odd(f"{special.recipe} is run after it, with parameters that it exports")
+        yield from commands
         for each in self.subsequents(special.recipe):
             yield from self._after(self.asked(each, special), ran)
 

@@ -226,15 +226,16 @@ class Needs:
         made = self.database.targets.get(name, Made(name, (), target_file=False))
         by_pattern = bool(made.stem) or any(stem_of(pattern, name) for pattern in self.patterns)
         a_target = made.target_file or (by_pattern and not (self.values.make.folder / name).exists())
-        here = targetnames.called(name, self.values.make.home) if a_target else name
-        return name if here != name.rstrip("/") and name in self.spellings() else here
+        path = targetnames.inside(name, str(self.values.make.folder))
+        here = targetnames.called(path, self.values.make.home) if a_target else path
+        return name if here != path.rstrip("/") and name in self.spellings() else here
 
     def named(self, name: str, spelt: Parts = ()) -> str:
         """The expression for a name."""
         spelt = spelt or [Part(name)]
         if self.called(name) == name:
             return expression(spelt)
-        return targetnames.spelling(name, spelt, self.values.make.home)
+        return targetnames.spelling(name, spelt, self.values.make.home, str(self.values.make.folder))
 
     def missing(self, made: Made) -> list[str]:
         """The prerequisites that are no files today, and that no rule makes: make stops at the first of them."""
@@ -269,7 +270,9 @@ class Needs:
             for rule, _ in self.stated.rules():
                 for name, parts in self.spelt(rule.targets) or () if "$" in rule.targets else ():
                     if any(part.name for part in parts):
-                        self._spellings[name] = targetnames.spelling(name, parts, self.values.make.home)
+                        self._spellings[name] = targetnames.spelling(
+                            name, parts, self.values.make.home, str(self.values.make.folder)
+                        )
         return self._spellings
 
     def _all_written(self, rule: Rule, target: str, stem: str) -> Iterator[list[tuple[str, str, bool]] | None]:
@@ -327,7 +330,10 @@ class Needs:
         """Each word of a text of names, and how it is spelt; None when that has to be asked of make."""
         whole = list(pieces(text.strip()))
         try:
-            parts = self.values.parts(text, {"@": [Part(target)], "*": [Part(stem)]})
+            scope = {"@": [Part(target)], "*": [Part(stem)]}
+            parts = self.values.parts(text, scope)
+            if any(part.dollar for part in parts) and f"{self.values.make.folder}/" in self.values.ask(text, scope):
+                parts = self.values.at_load(text, scope)
             if any(part.late or part.dollar for part in parts):
                 return None
             if len(whole) == 1 and isinstance(whole[0], Use) and len(parts) == 1 and " " in parts[0].value:

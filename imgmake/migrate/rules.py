@@ -132,7 +132,11 @@ class Rules(Own):
         return self._plain(kind, target, rule, prerequisites, after, steps, spelt)
 
     def _outside(self, target: str) -> bool:
-        return targetnames.outside(target, str(self.values.make.folder))
+        return targetnames.outside(target, self._folder)
+
+    @property
+    def _folder(self) -> str:
+        return str(self.values.make.folder)
 
     def _while_missing(self, kind: str, target: str, rule: Rule, missing: Sequence[str]) -> str:
         """The kind of a target with a command that fails for what is not there, and a note that says so."""
@@ -148,7 +152,8 @@ class Rules(Own):
         given = {name for name, _, _ in made.given}
         names = {each.name for each in self.stated.exports(target)} | (given & self.recipes.exports)
         below = any(self.database.targets.get(name, Made(name, ())).recipe for name in self._below(target))
-        return {name: expression(scope[name]) for name in handing.exported(names, scope, below=below)}
+        more = {name: expression(self.values.parts(text)) for name, text in self.values.make.given(target).items()}
+        return {name: expression(scope[name]) for name in handing.exported(names, scope, below=below)} | more
 
     def _first(self, target: str, rule: Rule, prerequisites: Sequence[str]) -> list[str]:
         """What make comes to first by the order of a list alone."""
@@ -168,15 +173,18 @@ class Rules(Own):
         every = made.prerequisites
         is_file = self._is_file(target, made)
         own = Part("$out", dollar=True, value=OWN, leaves=(target,))
-        found: dict[str, Parts] = {"@": targetnames.out(target, own) if is_file else list(spelt)}
+        named = list(spelt) if any(part.name for part in spelt) else self.values.placed(target)
+        relative = is_file and targetnames.inside(target, self._folder) == target
+        found: dict[str, Parts] = {"@": targetnames.out(target, own) if relative else named}
         if self._outside(target) and (home := self.values.make.home) and target.startswith(f"{home}/"):
             found["@"] = self.values.parts(f"$(HOME){target.removeprefix(home)}")
         if every:
-            files = is_file and not any(self._is_name(name) for name in (*every, *made.order_only))
+            whole = any(targetnames.inside(name, self._folder) != name for name in every)
+            files = is_file and not whole and not any(self._is_name(name) for name in (*every, *made.order_only))
             names = " ".join(dict.fromkeys(every))
-            inputs = Part("$in", dollar=True, value=OWN, leaves=(names,)) if files else Part(names)
-            found["^"] = found["+"] = [inputs]
-            found["<"] = [inputs if len(every) == 1 else Part(every[0])]
+            inputs = [Part("$in", dollar=True, value=OWN, leaves=(names,))] if files else self.values.placed(names)
+            found["^"] = found["+"] = inputs
+            found["<"] = inputs if len(every) == 1 else self.values.placed(every[0])
         else:
             found["<"] = found["^"] = found["+"] = []
         found["*"] = [Part(stem)] if stem else []
@@ -185,7 +193,8 @@ class Rules(Own):
     def _is_file(self, target: str, made: Made) -> bool:
         if made.phony or self._outside(target):
             return False
-        return makes_file(target, made.recipe, known=target in self.values.make.files)
+        known = target in self.values.make.files or targetnames.inside(target, self._folder) != target
+        return makes_file(target, made.recipe, known=known)
 
     # --- kinds ----------------------------------------------------------------------------------------------
 

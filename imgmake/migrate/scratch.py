@@ -175,6 +175,10 @@ class Make:
         """Whether a variable can be given another value for a target."""
         return True
 
+    def given(self, target: str) -> Mapping[str, str]:  # noqa: ARG002 (what make gives stands in its Makefile)
+        """What the shells of a target alone are given besides: names, and texts in make's words."""
+        return {}
+
     @property
     def isolated(self) -> bool:
         """Whether make runs without a network."""

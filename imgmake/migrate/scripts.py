@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from imgmake.migrate.review.shelltext import commands
 from imgmake.migrate.texts import AMBIENT
 from imgmake.migrate.translated import Choice, Command, Odd, both, plain, within
 
@@ -20,6 +21,36 @@ _PARTICULAR = re.compile(
     r"|\becho -|\bprintf -|\+="
 )  # what shells differ in
 END = "END"
+# What a shell does itself, and programs that read no names but their own from their environment.
+_OWN_WORDS = frozenset(
+    [
+        "echo",
+        "printf",
+        "cd",
+        "mkdir",
+        "rm",
+        "cp",
+        "mv",
+        "ln",
+        "touch",
+        "cat",
+        "ls",
+        "test",
+        "[",
+        "true",
+        "false",
+        ":",
+        "set",
+        "export",
+        "unset",
+        "exit",
+        "sleep",
+        "fi",
+        "done",
+        "esac",
+        "docker",
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -179,6 +210,19 @@ def named(text: str, given: Mapping[str, str], dollar: str = "$") -> str:
         return match[0] if match[1] else given.get(name, match[0])
 
     return pattern.sub(filled, text)
+
+
+def starts_others(text: Choice, names: Collection[str]) -> bool:
+    """Whether a text starts a program that may read what its environment has under one of these names."""
+    if not isinstance(text, str):
+        return starts_others(text.then, names) or starts_others(text.otherwise, names)
+    every = list(commands(text.replace("$$", "$")))
+    if any(
+        words[0] == "docker" and words[1:2] in (["compose"], ["buildx"]) and "build" not in words for words in every
+    ):
+        return True
+    own = any(re.search(rf"(?<![\w$])(?:-e|--env|--build-arg)[ =]{name}\b(?!=)|\benv={name}\b", text) for name in names)
+    return own or not {words[0] for words in every} <= _OWN_WORDS
 
 
 def any_shell(text: str) -> bool:

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from imgmake.migrate.model import Compared
 from imgmake.migrate.python import Part, Parts, expression, quoted
+
+COPY = "imgmake-migrate-"  # what the folders begin with that repositories are copied to
+
+
+def inside(name: str, folder: str) -> str:
+    """The path from a folder of what is written from the root; any other name as it is.
+
+    >>> inside("/work/bin/x", "/work"), inside("bin/x", "/work"), inside("/usr/bin/x", "/work")
+    ('bin/x', 'bin/x', '/usr/bin/x')
+    """
+    if folder and name.startswith(f"{folder}/"):
+        return name.removeprefix(f"{folder}/")
+    copied = re.match(rf".*/{COPY}[^/]+/", folder)  # all of the repository that is above the folder
+    return posixpath.relpath(name, folder) if copied and name.startswith(copied[0]) else name
 
 
 def called(name: str, home: str = "") -> str:
@@ -26,8 +41,10 @@ def outside(name: str, folder: str) -> bool:
     return not path.startswith(f"{folder}/")
 
 
-def spelling(name: str, parts: Parts, home: str) -> str:
+def spelling(name: str, parts: Parts, home: str, folder: str) -> str:
     """The expression for a target of some name, which is spelt so in the Makefile."""
+    if (path := inside(name, folder)) != name:
+        return expression(parts) if any(part.name for part in parts) else quoted(called(path, home))
     here = called(name, home)
     if here == name:
         return expression(parts)
@@ -53,4 +70,5 @@ def renamed(found: Compared, names: Mapping[str, str]) -> Compared:
     name = names.get(found.target, found.target)
     if found.verdict == "different" or name == found.target.rstrip("/"):
         return found
-    return replace(found, why=(*found.why, f"is called {name} here, since it stands outside of the folder"))
+    why = "" if found.target.endswith(f"/{name}") else ", since it stands outside of the folder"
+    return replace(found, why=(*found.why, f"is called {name} here{why}"))

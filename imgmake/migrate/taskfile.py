@@ -34,6 +34,7 @@ class Writer(Commands):
     broken: dict[str, str] = field(default_factory=dict)  # variables that cannot be said, and why
     paths: dict[str, str] = field(default_factory=dict)  # files that are made, by which task
     _done: set[str] = field(default_factory=set)
+    _with_defaults: list[str] = field(default_factory=list)
 
     def write(self) -> Makefile:
         """The whole."""
@@ -52,6 +53,10 @@ class Writer(Commands):
             self._task(task)
         for special in list(self.specials.values()):
             self._specials(self.file.tasks[special.task])
+        if self._with_defaults:
+            names = ", ".join(self._with_defaults)
+            why = f"given empty, task takes the default of {names}; for imgmake that is empty then"
+            self.makefile.note("", why, self._top)
         self.makefile.told("task", "runs the tasks that begin a task one by one")
         if "default" in self.file.tasks:
             self.makefile.add(".DEFAULT_GOAL := default", self._top)
@@ -107,6 +112,7 @@ class Writer(Commands):
             self._done.add(name)
             if name in self.shared and defaults != [""]:
                 self.makefile.assign(name, "?=", defaults[0], place)
+                self._with_defaults.append(name)
 
     # --- tasks ----------------------------------------------------------------------------------------------
 

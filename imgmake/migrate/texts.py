@@ -11,13 +11,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from imgmake.migrate import functions
-from imgmake.migrate.calling import NO_SCOPE, SPECIAL, Calls, Given, Scope, plain
+from imgmake.migrate.calling import NO_SCOPE, SPECIAL, Calls, Given, Scope, has_dollar, plain
 from imgmake.migrate.definitions import AUTOMATIC, Known
-from imgmake.migrate.expand import Call, Dollar, Odd, Text, Uncovered, Use, mentioned, pieces
+from imgmake.migrate.expand import Call, Dollar, Odd, Text, Uncovered, Use, calls, mentioned, pieces
 from imgmake.migrate.model import Assign, Cond, Database
-from imgmake.migrate.python import Part, Parts, TooLate, expression, merged, names_in, today
+from imgmake.migrate.python import Part, Parts, TooLate, atom, expression, merged, names_in, today
 from imgmake.migrate.questions import question, spelt
 from imgmake.migrate.scratch import Make
+from imgmake.migrate.targetnames import COPY
 
 AMBIENT = frozenset({"HOME", "USER", "PATH", "LOGNAME", "TMPDIR"})  # a shell has them, whoever starts it
 HERE = ("CURDIR", "PWD")
@@ -139,11 +140,12 @@ class Texts(Calls):
             self.settled[f"$({word} {named})"] = _directory(named) if word == "dirname" else named.rpartition("/")[2]
             return [Part(f"$({word} ", dollar=True), *own, Part(")", dollar=True)]
         value = " ".join(_directory(word) if name[1] == "D" else word.rpartition("/")[2] for word in today(own).split())
-        if not any(part.name for part in own):
-            return [Part(value)]
+        if {part.name for part in own} <= {"", "CURDIR"}:
+            return self.placed(value)
         with self.loading():
             made = functions.translate("dir" if name[1] == "D" else "notdir", [own], value)
-        return [Part(name=f"{made.name}.rstrip('/')" if name[1] == "D" else made.name, value=value, words=made.words)]
+        source = f"{atom(made.name)}.rstrip('/')" if name[1] == "D" else made.name
+        return [Part(name=source, value=value, words=made.words)]
 
     def _bound(self, name: str, scope: Scope) -> bool:
         """Whether a recursive variable means something else in a scope: a parameter or a target's own variable."""
@@ -161,7 +163,9 @@ class Texts(Calls):
             return self.parts(self.definitions[known.name][-1][0].value, scope)
         if not known.python:
             return [Part(known.value)]
-        if self._loading and (known.late or (known.dollar and self._asks_files(known.name))):
+        if self._loading and (
+            known.late or (known.dollar and (self._of_folder(known) or self._asks_files(known.name)))
+        ):
             self.hasten(known.name)
             raise TooLate(f"$({known.name}) is known late", [known.python])
         if not self._loading and known.name in self.early and self._asks_files(known.name):
@@ -180,6 +184,12 @@ class Texts(Calls):
                 leaves=known.leaves or (("",) if known.dollar and str(self.make.folder) in known.value else ()),
             )
         ]
+
+    def _of_folder(self, known: Known) -> bool:
+        """Whether a variable is a path in the folder, which a Pipefile knows when it is loaded as well as a shell."""
+        every = [each for name in self.reached(f"$({known.name})") for each, _ in self.definitions.get(name, ())]
+        plain = not any(has_dollar(each.value) or "shell" in calls(each.value) for each in every)
+        return plain and known.value.startswith(f"{self.make.folder}/")
 
     def _asks_files(self, name: str) -> bool:
         later = (each for each, _ in self.definitions.get(name, ()) if each.op in ("=", "?="))
@@ -264,9 +274,14 @@ class Texts(Calls):
             if at:
                 found.append(Part(name="CURDIR", value=folder) if self._loading else HERE_PART)
             found.append(Part(piece))
-        if "imgmake-migrate-" in today([part for part in found if not part.name]):
+        if COPY in today([part for part in found if not part.name]):
             raise Uncovered("it names a folder above this one")
         return merged(found)
+
+    def placed(self, text: str) -> list[Part]:
+        """A text with the folder that make ran in as a name of the Pipefile's."""
+        with self.loading():
+            return self._placed(text)
 
     def ask(self, raw: str, scope: Scope = NO_SCOPE) -> str:
         """make's answer for an expression, what is bound in its place bound for make, too."""

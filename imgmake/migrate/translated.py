@@ -123,6 +123,7 @@ class Makefile:
     scripts: dict[int, tuple[int, str]] = field(default_factory=dict)  # by the first line: the last, the shell
     targets: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
+    given: dict[str, Mapping[str, str]] = field(default_factory=dict)  # by targets, what their shells alone are given
     failing: dict[str, str] = field(default_factory=dict)  # targets that cannot be said, and why
     required: set[str] = field(default_factory=set)
     assumed: dict[str, str] = field(default_factory=dict)
@@ -238,6 +239,9 @@ class Translated(Tool):
 
     def statements(self, text: str) -> tuple[Statement, ...]:
         return tuple(map(self._scripted, reader.read(text)))
+
+    def given(self, target: str) -> Mapping[str, str]:
+        return self.made.given.get(target, {})
 
     def ahead(self, targets: Sequence[str], overrides: Mapping[str, str]) -> None:
         """Nothing is asked before it is needed."""

@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from imgmake.migrate.branching import Node, Path, conditions, leaves, sequence
 from imgmake.migrate.calling import NO_SCOPE, Scope, has_dollar
 from imgmake.migrate.conditions import Conditions
 from imgmake.migrate.definitions import (
     AUTOMATIC,
+    SETS,
     Known,
     Source,
+    as_default,
     asks_if_unset,
     branches,
     hoisted,
     is_macro,
+    program,
     shared,
+    tested,
     tests_itself,
     used,
 )
@@ -47,7 +52,6 @@ __all__ = ["Scope", "Values"]
 
 _UNKNOWN = frozenset({"MAKECMDGOALS", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", ".VARIABLES", ".FEATURES", ".RECIPEPREFIX"})
 _NOTHING = re.compile("empty|null|blank|noop|nothing|space", re.IGNORECASE)  # names of what is meant to be empty
-_SETS = ("=", ":=", "::=", "?=", "!=")
 
 
 class Values(Meanings, Texts, Conditions):
@@ -82,7 +86,7 @@ class Values(Meanings, Texts, Conditions):
         for name, each in same.items():
             self.today[name] = self.ask(each.value, self.shared)
             self.shared[name] = [Part(self.today[name])]
-        self.shell = _shell(self.asked.get("$(SHELL)") or self.ask("$(SHELL)"))
+        self.shell = program(self.asked.get("$(SHELL)") or self.ask("$(SHELL)"))
         self.inputs: dict[str, None] = {}  # read, and set nowhere
         self.settled_today: dict[str, str] = {}  # variables with make's value of today, each with why
         self.settled: dict[str, str] = {}  # shell text of ours, and the make text that it stands for
@@ -179,7 +183,7 @@ class Values(Meanings, Texts, Conditions):
         every = self.definitions.get(name, [])
         for each, around in every:
             if len(every) == 1 and tests_itself(each, around):
-                found.append((_default(each), ()))
+                found.append((as_default(each), ()))
                 continue
             left = []
             for cond, taken in branches(each, around):
@@ -198,8 +202,8 @@ class Values(Meanings, Texts, Conditions):
         for each, path in found:
             asks = [at for at, (cond, taken) in enumerate(path) if taken and asks_if_unset(cond, name)]
             first = all(one.op == "?=" and around for one, around in made)
-            if asks and first and each.op in _SETS and not changes(each):
-                made.append((_default(each), tuple(step for at, step in enumerate(path) if at not in asks)))
+            if asks and first and each.op in SETS and not changes(each):
+                made.append((as_default(each), tuple(step for at, step in enumerate(path) if at not in asks)))
             else:
                 made.append((each, path))
         return made
@@ -228,7 +232,7 @@ class Values(Meanings, Texts, Conditions):
         """Whether the first of a variable's definitions, or their conditions, need a value that only a user gives."""
         first = self.steps[name][0]
         made_of = any(changes(each) for each in leaves(first))
-        return made_of or any(name in mentioned(f"{_tested(cond)}") for cond in conditions(first))
+        return made_of or any(name in mentioned(f"{tested(cond)}") for cond in conditions(first))
 
     def _folds(self, found: Sequence[tuple[Assign, Path]]) -> bool:
         """Several plain definitions in a row: what make has at the end is what every recipe sees."""
@@ -269,7 +273,13 @@ class Values(Meanings, Texts, Conditions):
             text = each.value if each.op != "+=" else f"$({each.name}) {each.value}"
             own = Part(name=self.python(each.name), value=self.today.get(each.name, ""))
             read = self.at_load if each.name in self.early else self.parts
-            return self._source(read(text, {each.name: [own]}))
+            made = self._source(read(text, {each.name: [own]}))
+            more = read(each.value) if each.op == "+=" and not self._recursive(each.name) else []
+            if len(more) == 1 and more[0].name and not (more[0].value or more[0].late or more[0].dollar):
+                made = replace(
+                    made, text=f"{made.text} if {more[0].name} else {own.name}"
+                )  # what is empty adds no blank
+            return made
         if "shell" in calls(each.value):
             return self._command(each, each.value)
         now = each.name in self.early or (each.op in (":=", "::=") and self.of_files(each.value))
@@ -277,6 +287,10 @@ class Values(Meanings, Texts, Conditions):
         if not (each.op == "?=" or self._meant_to_be_given(each)) or not NAME.fullmatch(each.name):
             return inner
         return self._declared(each, inner)
+
+    def _recursive(self, name: str) -> bool:
+        known = self.database.variables.get(name)
+        return known is None or known.flavor == "="
 
     def _meant_to_be_given(self, each: Assign) -> bool:
         """``VERSION :=``: an empty variable that is read waits for the command line."""
@@ -381,20 +395,6 @@ class Values(Meanings, Texts, Conditions):
         return merged(found)
 
 
-def _shell(name: str) -> str:
-    name = next(iter(name.removeprefix("/usr/bin/env ").split()), "/bin/sh")
-    return "/bin/sh" if name == "sh" else name
-
-
 def changes(each: Assign) -> bool:
     """Whether a definition is made of the variable's value before it."""
     return each.op == "+=" or each.name in mentioned(each.value)
-
-
-def _tested(cond: Cond) -> str:
-    return f"$({cond.left})" if "def" in cond.test else cond.left + cond.right
-
-
-def _default(each: Assign) -> Assign:
-    """A definition under ``ifndef`` of its own name is what ``?=`` says."""
-    return Assign(**{**vars(each), "op": "?="}) if each.op in _SETS else each

@@ -170,6 +170,15 @@ SAME = {
         "echo $tag ${x}",
         'sh("./c", **EXPORTED)',
     ),
+    "exported parameters that a program may read": (
+        "deploy $TAG='dev' where='x': (sub 'q')\n    ./deploy.sh {{where}}\nsub $KIND='k':\n    python3 sub.py\n"
+        "build $TAG='dev':\n    docker build -t app:$TAG .\nup $TAG='dev':\n    docker compose up\n",
+        'sh("./deploy.sh $where", TAG=TAG)',
+        'phony("sub", sh("python3 sub.py", KIND=KIND))',
+        'sh("python3 sub.py", KIND="q")',
+        'image("build", tags=f"app:{TAG}")',
+        'sh("docker compose up", TAG=TAG)',
+    ),
     "commands that others are made of": (
         "sha := `git rev-parse --short HEAD`\ntag := env('TAG', sha)\na:\n    echo {{tag}}\n",
         'TAG = var("TAG", sha)',
@@ -281,6 +290,12 @@ def test_imports_stand_where_they_are_imported(migrate: Migrate, repository: Pat
     (repository / "more.just").write_text("# From more.\nmore:\n    echo {{ sha256('x') }}\n")
     found = migrate("import 'more.just'\na: more\n    echo a\n")
     assert "# TODO more.just:2: more:" in text_of(found)
+
+
+def test_what_a_recipe_exports_that_runs_after_another_is_not_lost_silently(migrate: Migrate) -> None:
+    found = migrate("a: && b\n    echo a\nb $X='1':\n    ./b\n")
+    assert verdicts(found) == {"a": "different", "b": "same"}
+    assert "b is run after it, with parameters that it exports" in notes(found)
 
 
 def test_recipes_of_modules_stay_with_just(migrate: Migrate, repository: Path) -> None:

@@ -49,6 +49,17 @@ SAME = {
             'file("b.out", "var", sh("echo > $out"), after=D)',
         ],
     ),
+    "files that are written from the root": (
+        "BIN := $(CURDIR)/bin\nN ?= tool\nT = $(shell pwd)/a.txt\n.PHONY: all $(BIN)/now\n"
+        "all: $(BIN)/$(N) $(BIN)/now $(BIN)/x\n"
+        "$(BIN)/$(N): $(T) $(CURDIR)/b.txt\n\tgo build -o $@ $< $^\n$(BIN)/now:\n\techo $@\n"
+        "$(BIN)/%: $(BIN)/now\n\ttouch $@ $(@F)\n",
+        [
+            'BIN = f"{CURDIR}/bin"',
+            'file(f"{BIN}/{N}", T, f"{CURDIR}/b.txt", sh(f"go build -o {BIN}/$N {CURDIR}/a.txt ',
+            'phony(f"{BIN}/now", sh(f"echo {BIN}/now"))',
+        ],
+    ),
     "a pattern whose recipe is empty": (
         ".PHONY: c-* all\nall: s-a s-b\ns-%: c-% p-% ;\nc-%:\n\techo c $*\np-%:\n\techo p $*\n",
         ["# c-* stands in .PHONY alone: make does nothing for it.", 'phony(f"s-{name}", f"c-{name}", f"p-{name}")'],

@@ -253,9 +253,11 @@ def test_what_cannot_be_said_fails_and_is_told(name: str, migrate: Migrate) -> N
 def test_what_a_person_should_know(migrate: Migrate) -> None:
     found = migrate(
         "dotenv: ['.env']\nincludes: {gone: {taskfile: ./gone, optional: true}}\n"
-        "tasks:\n  a: {sources: [go.mod], cmds: [echo a]}\n  'x:*': echo x\n  all: {deps: [a, b]}\n  b: echo b\n"
+        "tasks:\n  a: {sources: [go.mod], cmds: [echo a]}\n  'x:*': echo x\n  all: {deps: [a, b]}\n"
+        "  b: 'echo {{.X | default \"y\"}}'\n"
     )
     told = notes(found)
+    assert "given empty, task takes the default of X" in told
     assert "imgmake reads no .env" in told
     assert "includes: gone: ./gone is not here" in told
     assert "a: task skips it while its sources are as they were" in told

@@ -232,6 +232,10 @@ SAME = {
         'T ?= x\na:\n\techo "$$( \\\n\t\tcat a; \\\n\t\t$(E) cat b \\\n\t)"; \\\n\techo $(T)\n',
         ['echo "$( \\'],
     ),
+    "nothing that is added": (
+        "F := -a\nF += $(MORE)\nR = -a\nR += $(MORE)\na:\n\techo '$(F)' '$(R)'\n",
+        ['F = f"{F} {MORE}" if MORE else F'],
+    ),
     "the folder": (
         "ROOT := $(dir $(abspath $(lastword $(MAKEFILE_LIST))))\nD = $(CURDIR)/out\n"
         "a:\n\tls $(ROOT) $(D) '$(CURDIR)'\n",
