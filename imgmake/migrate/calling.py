@@ -63,6 +63,9 @@ class Calls:
     def constant(self, text: str, besides: str = "") -> bool:
         raise NotImplementedError
 
+    def reached(self, text: str) -> frozenset[str]:
+        raise NotImplementedError
+
     def metadata_in(self, text: str) -> str:
         raise NotImplementedError
 
@@ -315,6 +318,8 @@ class Calls:
                 raise Uncovered(f"{piece.raw} calls what is not defined here")
             return []
         body = self.definitions[name][-1][0].value
+        if name in self.reached(body):
+            raise Uncovered(f"$({name}) calls itself")
         if "eval" in calls(body) and not self._doing:
             raise Uncovered(f"{piece.raw} changes variables")
         if self.definitions[name][-1][0].op == ":=":

@@ -76,7 +76,9 @@ class Checker(Overriding):
             return Compared(target, "different", (f"imgmake: {error.message}",), tuple(filter(None, out)))
         if code:
             return stopped(target, complaint, out, ours, self._tool)
-        found = renamed(self._compare(target, self._theirs(out), ours), self.migration.pipefile.called)
+        found = renamed(
+            self._compare(target, self._theirs(out), ours), self.migration.pipefile.called, str(self.make.folder)
+        )
         return self._remade(found, {**theirs, **overrides}, ours) if found.verdict == "different" else found
 
     def _untold(self, target: str) -> str:

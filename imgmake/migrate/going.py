@@ -99,7 +99,10 @@ class _Reader:
                 self._at += 1
             if self._at >= len(self._tokens) or self._peek() in ends:
                 return found
+            start = self._at
             found |= self._chain(final, ends)
+            if self._at == start:
+                raise ValueError  # a bracket that closes nothing
 
     def _chain(self, final: bool, ends: Sequence[str]) -> bool:
         """Commands joined by ``&&``, ``||`` and ``|``: only what the last of them does is not looked at by any."""

@@ -134,12 +134,12 @@ class Needs:
         return self._asked[key]
 
     def _with_patterns(self, found: dict[str, None], names: Iterable[str]) -> None:
-        todo = [name for name in names if name not in found]
+        todo = [(name, frozenset[int]()) for name in names if name not in found]
         while todo and len(found) < _MANY:
-            name = todo.pop(0)
+            name, used = todo.pop(0)
             if name not in found:
                 found[name] = None
-                todo += self._by_patterns(name)
+                todo += self._by_patterns(name, used)
 
     def _folders(self, pattern: str) -> Iterator[str]:
         """Where nothing is named: a target for each folder that holds a Dockerfile, of a pattern of one word."""
@@ -171,16 +171,19 @@ class Needs:
             words = [word for match in _CALL.finditer(text) for word in match[1].split()]
             yield from (word for word in words if not _NO_NAME.search(word))  # prose speaks of make, too
 
-    def _by_patterns(self, name: str) -> Iterator[str]:
-        """What pattern rules need to make a target."""
+    def _by_patterns(self, name: str, used: frozenset[int]) -> Iterator[tuple[str, frozenset[int]]]:
+        """What pattern rules need to make a target, each with the rules that led there: none of them twice.
+
+        https://www.gnu.org/software/make/manual/html_node/Chained-Rules.html
+        """
         made = self.database.targets.get(name, Made(name, ()))
         if made.phony or any(each.rule.recipe for each in self.stated.of(name)):
             return
         for rule, around in self.stated.rules():
-            if rule.recipe and not rule.pattern and self._open(around) is not None:
-                for pattern in self.stated.targets(rule):
-                    if stem := stem_of(pattern, name):
-                        yield from (*self.expanded(rule, name, stem), *self.expanded(rule, name, stem, order=True))
+            if rule.recipe and not rule.pattern and id(rule) not in used and self._open(around) is not None:
+                for stem in filter(None, (stem_of(pattern, name) for pattern in self.stated.targets(rule))):
+                    needs = (*self.expanded(rule, name, stem), *self.expanded(rule, name, stem, order=True))
+                    yield from ((each, used | {id(rule)}) for each in needs)
 
     def stem(self, name: str) -> str:
         """What a pattern's % stands for in a name that make has not looked for: the shortest, of what can be made."""

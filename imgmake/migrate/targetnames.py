@@ -65,10 +65,10 @@ def looked_for(name: str, home: str) -> str:
     return f"Path({quoted(name)}).exists()"
 
 
-def renamed(found: Compared, names: Mapping[str, str]) -> Compared:
+def renamed(found: Compared, names: Mapping[str, str], folder: str) -> Compared:
     """With what a target is called here, where imgmake would not find it under its own name."""
     name = names.get(found.target, found.target)
     if found.verdict == "different" or name == found.target.rstrip("/"):
         return found
-    why = "" if found.target.endswith(f"/{name}") else ", since it stands outside of the folder"
+    why = "" if inside(found.target, folder) != found.target else ", since it stands outside of the folder"
     return replace(found, why=(*found.why, f"is called {name} here{why}"))

@@ -77,6 +77,11 @@ def test_a_shell_that_stops_does_the_same(text: str) -> None:
     assert not _ever_differs(text)
 
 
+def test_what_is_no_shell_s_text_is_left_to_the_shell() -> None:
+    """This was read for ever."""
+    assert all(map(goes_on, ["a | b;)", ")", "a; }; b", "if a; fi", "(a"]))
+
+
 @pytest.mark.parametrize("text", SOONER)
 def test_a_shell_that_stops_would_stop_sooner(text: str) -> None:
     assert goes_on(text)

@@ -60,6 +60,10 @@ SAME = {
             'phony(f"{BIN}/now", sh(f"echo {BIN}/now"))',
         ],
     ),
+    "a pattern that takes what it makes": (
+        ".PHONY: all common-x common-all\nall: common-all\n%: common-% ;\ncommon-all: x\ncommon-x:\n\techo x\n",
+        ['phony("common-all", "x")', 'phony("x", "common-x")'],
+    ),
     "a pattern whose recipe is empty": (
         ".PHONY: c-* all\nall: s-a s-b\ns-%: c-% p-% ;\nc-%:\n\techo c $*\np-%:\n\techo p $*\n",
         ["# c-* stands in .PHONY alone: make does nothing for it.", 'phony(f"s-{name}", f"c-{name}", f"p-{name}")'],

@@ -282,6 +282,11 @@ LEFT = {
     "how make was called": ("a:\n\techo $(origin X)\n", "asks how make was called"),
     "goals": ("a:\n\techo $(MAKECMDGOALS)\n", "make's own"),
     "eval of a rule": ("a:\n\t$(eval b: ; echo x)\n\techo a\n", "changes what make knows"),
+    "a macro that calls itself": (
+        "u = $(if $1,$(firstword $1) $(call u,$(filter-out $(firstword $1),$1)))\nL ?= a b a\n"
+        "a:\n\techo $(call u,$(L))\n",
+        "$(u) calls itself",
+    ),
     "an unknown name": ("N ?= x\na:\n\techo $($(N)_TAG)\n", "names a variable that can be overridden"),
 }
 
