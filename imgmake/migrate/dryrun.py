@@ -13,7 +13,7 @@ from imgmake.migrate.expand import Uncovered
 from imgmake.migrate.python import Part
 
 _ASSIGNED = re.compile(r"[A-Za-z_]\w*=")
-_TIMES = re.compile(r"\b\d{8}-\d{6}\b|\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ?|\b1[6-9]\d{8}\b|\b2\d{9}\b")
+TIMES = re.compile(r"\b\d{8}-\d{6}\b|\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ?|\b1[6-9]\d{8}\b|\b2\d{9}\b")
 _DIRTY = re.compile(r"@time-[0-9a-f]{7,40}(-dirty)?")  # imgmake says when the tree is not the commit's
 _QUOTED = re.compile(r"\"(?:[^\"\\]|\\.)*\"|\\.|('[^']*')", re.DOTALL)
 _NAMED = re.compile(r"\\.|\$(?:\{(?P<braced>\w+)\}|(?P<name>[A-Za-z_]\w*))", re.DOTALL)
@@ -104,7 +104,7 @@ def key(text: str, folder: str) -> tuple[str, ...]:
     """What two equal commands have in common; `folder` is where they run."""
     text = _joined(text).replace("\\\n", " ")
     text = re.sub(r"\$\(pwd\)|`pwd`|\$\{PWD\}", "$PWD", text)
-    text = _DIRTY.sub("@time-@commit", _TIMES.sub("@time", text))
+    text = _DIRTY.sub("@time-@commit", TIMES.sub("@time", text))
     text = _QUOTED.sub(_literal, text).replace(folder, "$PWD")  # make has put the folder in, quotes or not
     try:
         words = shlex.split(text)

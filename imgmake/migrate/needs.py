@@ -231,7 +231,8 @@ class Needs:
         a_target = made.target_file or (by_pattern and not (self.values.make.folder / name).exists())
         path = targetnames.inside(name, str(self.values.make.folder))
         here = targetnames.called(path, self.values.make.home) if a_target else path
-        return name if here != path.rstrip("/") and name in self.spellings() else here
+        spelt = here != path.rstrip("/") and name in self.spellings() and not path.startswith("/")
+        return name if spelt else here
 
     def named(self, name: str, spelt: Parts = ()) -> str:
         """The expression for a name."""

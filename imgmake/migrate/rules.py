@@ -128,7 +128,7 @@ class Rules(Own):
         if kind == "phony" and (target in self.found or any(step.what == "sh" for step in steps)):
             prerequisites += self._first(target, rule, prerequisites)
         if kind == "phony" and not made.phony and not prerequisites and self._outside(target):
-            steps = [unless(targetnames.looked_for(target, self.values.make.home), steps)] if steps else steps
+            steps = [unless(targetnames.looked_for(target, spelt, self.values.make.home), steps)] if steps else steps
         return self._plain(kind, target, rule, prerequisites, after, steps, spelt)
 
     def _outside(self, target: str) -> bool:
@@ -176,7 +176,8 @@ class Rules(Own):
         named = list(spelt) if any(part.name for part in spelt) else self.values.placed(target)
         relative = is_file and targetnames.inside(target, self._folder) == target
         found: dict[str, Parts] = {"@": targetnames.out(target, own) if relative else named}
-        if self._outside(target) and (home := self.values.make.home) and target.startswith(f"{home}/"):
+        home = self.values.make.home if not any(part.name for part in spelt) else ""
+        if self._outside(target) and home and target.startswith(f"{home}/"):
             found["@"] = self.values.parts(f"$(HOME){target.removeprefix(home)}")
         if every:
             whole = any(targetnames.inside(name, self._folder) != name for name in every)

@@ -22,7 +22,7 @@ from imgmake.migrate import database, reader
 from imgmake.migrate.asking import ASK, MARK, Conversation, Slow
 from imgmake.migrate.mending import Mend, file_of, mend
 from imgmake.migrate.model import Database, Left, Statement
-from imgmake.migrate.together import Run, alike, remade, together, unmade
+from imgmake.migrate.together import Run, alike, remade, sets, together, unmade
 from imgmake.ports import Shell
 
 LIMIT = 20  # seconds that one call of make may take
@@ -284,19 +284,7 @@ class Make:
 
     def _at_once(self, targets: Sequence[str], given: Sequence[str]) -> None:
         """Dry runs of all targets by one make, where that comes to what make says of the longest alone."""
-        words = ["-pnk", "--debug=b", "-f", self.reads, "MAKE=: make", *given, "--", *targets]
-        try:
-            _, out, err = self._run(words)
-        except MakeFailed:
-            return
-        said, _, known = out.rpartition("\n# Make data base, printed on ")
-        stopped = unmade(err)
-        if not said or stopped is None:
-            return
-        data, lines = database.parse(known), remade(said)
-        named = {name for name, made in self.database().targets.items() if not made.intermediate}
-        composed = {each: together(each, data, lines, stopped, named, self._is_there) for each in targets}
-        found = {each: one for each, one in composed.items() if one is not None}
+        found = self._composed([each for each in targets if not sets(each, self.database())], given)
         longest = sorted(found, key=lambda each: -len(found[each][1]))
         made = [each for each in longest if not found[each][0]]
         failed = [each for each in longest if found[each][0]]
@@ -306,6 +294,27 @@ class Make:
                 return
         self._as_alone = True
         self._runs |= {(*given, "--", each): one for each, one in found.items()}
+
+    def _composed(self, targets: Sequence[str], given: Sequence[str]) -> dict[str, Run]:
+        """The dry runs that one make of all these targets tells."""
+        if self.seconds * len(targets) <= _LONG:
+            return {}
+        words = ["-pnk", "--debug=b", "-f", self.reads, "MAKE=: make", *given, "--", *targets]
+        try:
+            _, out, err = self._run(words)
+        except MakeFailed:
+            return {}
+        said, _, known = out.rpartition("\n# Make data base, printed on ")
+        stopped = unmade(err)
+        if not said or stopped is None:
+            return {}
+        data, lines = database.parse(known), remade(said)
+        alone = [each for each in targets if not sets(each, data)]
+        if len(alone) < len(targets):
+            return self._composed(alone, given)  # what patterns set for these was set for others, too
+        named = {name for name, made in self.database().targets.items() if not made.intermediate}
+        every = {each: together(each, data, lines, stopped, named, self._is_there) for each in targets}
+        return {each: one for each, one in every.items() if one is not None}
 
     def _is_there(self, name: str) -> bool:
         return (self.folder / name).exists()

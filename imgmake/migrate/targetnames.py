@@ -48,6 +48,8 @@ def spelling(name: str, parts: Parts, home: str, folder: str) -> str:
     here = called(name, home)
     if here == name:
         return expression(parts)
+    if name.startswith("/"):
+        return quoted(here)  # wherever it is on a machine: no name of a Pipefile's is a path from the root
     if name == f"{here}/" and parts and not parts[-1].name and parts[-1].text.endswith("/"):
         return expression([*parts[:-1], replace(parts[-1], text=parts[-1].text[:-1])])
     return expression(parts) if any(part.name for part in parts) else quoted(here)
@@ -58,8 +60,10 @@ def out(target: str, own: Part) -> Sequence[Part]:
     return [replace(own, leaves=(target.rstrip("/"),)), Part("/")] if target.endswith("/") else [own]
 
 
-def looked_for(name: str, home: str) -> str:
+def looked_for(name: str, parts: Parts, home: str) -> str:
     """The expression for whether a file outside of the folder is there."""
+    if any(part.name for part in parts):
+        return f"Path({expression(parts)}).exists()"
     if home and name.startswith(f"{home}/"):
         return f"Path({quoted('~' + name.removeprefix(home))}).expanduser().exists()"
     return f"Path({quoted(name)}).exists()"

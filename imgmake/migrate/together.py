@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
+from imgmake.migrate.dryrun import TIMES
 from imgmake.migrate.model import Database
 
 # From before a recipe is expanded to after its last line: what `--trace` says comes after what `$(info …)` says in it.
@@ -89,6 +90,12 @@ def together(
     return (2, said, complaint) if needed_by is None or needed_by[1] in order else None
 
 
+def sets(goal: str, database: Database) -> bool:
+    """Whether a goal, or what it needs, sets variables: what it needs is then made with these, also for other goals."""
+    order = _order(goal, database, (), set())
+    return any(made.specific for name in order if (made := database.targets.get(name)) is not None)
+
+
 def alike(one: Run, other: Run) -> bool:
     """Whether two dry runs come to the same, but for what make says of itself."""
     return _told(one) == _told(other)
@@ -96,7 +103,7 @@ def alike(one: Run, other: Run) -> bool:
 
 def _told(run: Run) -> tuple[int, list[str], list[str], str]:
     code, every, complaint = run
-    lines = [line for line in every if line.strip() and not re.match(r"make(\[\d+\])?: ", line)]
+    lines = [TIMES.sub("@time", line) for line in every if line.strip() and not re.match(r"make(\[\d+\])?: ", line)]
     removed = sorted(lines.pop().split()) if lines and lines[-1].startswith("rm ") else []
     return code, lines, removed, complaint
 
