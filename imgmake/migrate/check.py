@@ -276,6 +276,8 @@ class Checker(Overriding):
 
     def _equal(self, theirs: Command, ours: Command, every: Sequence[Command]) -> list[str] | None:
         """Why two commands are equal, as far as that has to be told; None when they are not."""
+        if theirs.key[:1] != ours.key[:1] and not (ours.loose or ours.given):
+            return None  # most pairs
         if {theirs.key, self._exporting(theirs, ours)} & {ours.key, *ours.loose}:
             outside = theirs.key[:1] in _TOOLS and _IN_CONTAINER.search(theirs.text) and "docker " not in ours.text
             told = [f"{theirs.key[0]} runs without a container"] if outside else []

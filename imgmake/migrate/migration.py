@@ -63,6 +63,8 @@ def migrate(
     stated = Stated(statements, make)
     database = unfrozen(database, statements, Values(statements, database, make, early, asked))
     here = frozenset(path.name for path in make.folder.iterdir())
+    values = Values(statements, database, make, early, asked)
+    ordered = {} if literal else first(own, database, values, make.folder)
     while True:
         values = Values(statements, database, make, early, asked)
         shell, before, stops, whole = _shell(statements, database)
@@ -75,7 +77,7 @@ def migrate(
             patterns=_patterns(stated),
             files=here,
             doubted=doubted,
-            first=_also({} if literal else first(own, database, values, make.folder), waiting),
+            first=_also(ordered, waiting),
             found={name: sorted(each) for name, each in waiting.items()},
         )
         pipefile = Writer(statements, database, values, rules, recipes).write()

@@ -16,7 +16,7 @@ from imgmake.migrate.stops import BOTH
 OVERRIDDEN = "imgmake-check"
 _MOST = 12  # targets that are compared anew for each variable
 _ALL = 120  # of all variables
-_PATIENCE = 1.0  # seconds that make and the Pipefile may take to be read for these
+_PATIENCE = 0.6  # seconds that make and the Pipefile may take to be read for these
 
 
 class Overriding:

@@ -198,6 +198,7 @@ def test_one_dry_run_of_all_targets_tells_where_each_would_stop(tmp_path: Path) 
     text = "a: b missing\n\techo a\nb:\n\techo b\nc: ; +@echo c; exit 3\nd: c\n\techo d\ne: b\n\techo e\n"
     (tmp_path / "Makefile").write_text(text)
     make = Make(tmp_path, "Makefile", LocalShell(), ENVIRON)
+    make.database()
     make.seconds = 60  # as if it were slow to read
     make.ahead("abcde", {})
     alone = Make(tmp_path, "Makefile", LocalShell(), ENVIRON)
@@ -389,12 +390,13 @@ def test_an_image_whose_files_are_not_there_yet_is_built_by_the_same_command(tmp
     )
 
 
-def test_a_name_that_no_pipefile_can_have_takes_no_other_target_with_it(tmp_path: Path) -> None:
-    found = migrated(tmp_path, "$(OUT)/a: b\n\tcp b $@\nb:\n\techo b > $@\n")
-    assert [(each.target, each.verdict, each.said) for each in found.compared] == [
-        ("/a", "different", True),
-        ("b", "same", False),
+def test_a_name_from_the_root_is_another_here_and_its_recipe_follows_the_variable(tmp_path: Path) -> None:
+    found = migrated(tmp_path, "$(OUT)/a: b\n\tcp b $@\nb:\n\techo b > $@\nOUT/a: ; true\n")
+    assert [(each.target, each.verdict, each.why) for each in found.compared[:2]] == [
+        ("/a", "same", ("is called a here, since it stands outside of the folder",)),
+        ("b", "same", ()),
     ]
+    assert 'phony("a", "b", sh("cp b $OUT/a"))' in found.migration.pipefile.text
 
 
 def test_a_target_at_which_make_does_not_end_is_told_and_the_others_are_compared(
