@@ -292,7 +292,7 @@ class Make:
             alone = self.dry_run(each, dict(one.split("=", 1) for one in given))
             if not alike(alone, found[each]):
                 return
-        self._as_alone = True
+        self._as_alone = self._as_alone or bool(found)
         self._runs |= {(*given, "--", each): one for each, one in found.items()}
 
     def _composed(self, targets: Sequence[str], given: Sequence[str]) -> dict[str, Run]:
