@@ -27,6 +27,7 @@ from imgmake.ports import Shell
 
 LIMIT = 20  # seconds that one call of make may take
 _AGAIN = 5  # seconds that a dry run may take, once one of them has not ended
+BUDGET = 150.0  # seconds of make's that dry runs of single targets may take together; what is left is told
 UNANSWERED = 124  # timeout's exit code, for a target at which make does not end
 _FILES = 4000  # of a repository that are copied when only a folder of it is asked for
 _MOST = 64 << 20  # bytes of one file that is copied: what is larger is left empty
@@ -156,6 +157,7 @@ class Make:
         self._limit = LIMIT
         self.seconds = 0.0  # that make takes to read the Makefile
         self._runs: dict[tuple[str, ...], Run] = {}
+        self._spent = 0.0  # seconds, on dry runs of single targets
         self._databases: dict[tuple[str, ...], Database] = {}
 
     @property
@@ -245,11 +247,14 @@ class Make:
         """
         words = [*(f"{name}={value}" for name, value in overrides.items()), "--", target]
         known = (*phony, *words)
+        if known not in self._runs and self._spent > BUDGET:
+            return UNANSWERED, [], f"make takes {self.seconds:.1f} s to read this Makefile, and there was no time left"
         if known not in self._runs:
             start = time.monotonic()
             with self._after([f".PHONY: {' '.join(phony)}"] if phony else []) as also:
                 self._runs[known] = self._dry(["-n", "-f", self.reads, *also, "MAKE=: make", *words])
             self.seconds = min(self.seconds, time.monotonic() - start)  # the first time, it makes what it includes
+            self._spent += time.monotonic() - start
         return self._runs[known]
 
     def _dry(self, words: Sequence[str]) -> Run:

@@ -410,6 +410,14 @@ def test_a_target_at_which_make_does_not_end_is_told_and_the_others_are_compared
     ]
 
 
+def test_targets_that_there_is_no_time_to_compare_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scratch, "BUDGET", -1.0)
+    found = migrated(tmp_path, ".PHONY: a\na:\n\techo a\n")
+    assert [(each.target, each.said) for each in found.compared] == [("a", True)]
+    assert "there was no time left: it is not compared" in found.compared[0].why[0]
+    assert 'phony("a", sh("echo a"))' in found.migration.pipefile.text
+
+
 def test_what_there_is_no_time_to_override_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("imgmake.migrate.overriding._ALL", 1)
     found = migrated(tmp_path, "A ?= 1\nB ?= 2\nC ?= 3\n.PHONY: a\na:\n\techo $(A) $(B) $(C)\n")
