@@ -21,8 +21,9 @@ MARK = "@imgmake-value@"
 _END = b"@imgmake-end@"
 _PIPE = ".imgmake-ask"
 ASK = ".imgmake-ask.mk"  # read after the Makefile
+WITHOUT = f"MAKEFILE_LIST := $(filter-out {ASK},$(MAKEFILE_LIST))"
 _LISTENING = f"""\
-MAKEFILE_LIST := $(filter-out {ASK},$(MAKEFILE_LIST))
+{WITHOUT}
 imgmake-ten := 0 1 2 3 4 5 6 7 8 9
 imgmake-many := $(foreach a,$(imgmake-ten),$(foreach b,$(imgmake-ten),$(foreach c,$(imgmake-ten),$(imgmake-ten))))
 $(foreach i,$(imgmake-many),$(eval imgmake-asked := $$(file <{_PIPE}))$(eval $(value imgmake-asked)))

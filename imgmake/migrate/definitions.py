@@ -71,6 +71,11 @@ def is_macro(text: str) -> bool:
     )
 
 
+def of_place(each: Assign) -> bool:
+    """Whether a value depends on which files make had read by then."""
+    return each.op in (":=", "::=") and "MAKEFILE_LIST" in mentioned(each.value)
+
+
 def doing(text: str) -> bool:
     """Whether expanding a text does more than give another: it stops make, says something, sets a variable."""
     return any(name in ("error", "info", "warning", "eval") for name in calls(text))

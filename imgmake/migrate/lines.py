@@ -7,12 +7,13 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from imgmake.migrate.calling import Scope
 from imgmake.migrate.docker import Docker
 from imgmake.migrate.effects import Effects
 from imgmake.migrate.expand import Call, Use, arguments, pieces
 from imgmake.migrate.model import Cond, Database, Line
 from imgmake.migrate.python import Part, Parts, merged, names_in
-from imgmake.migrate.values import Scope, Values
+from imgmake.migrate.values import Values
 
 _SET = re.compile(r"set\s+-[eu]+\s*;?\s*")
 PREFIX = re.compile(r"^(?:[@+-]|[ \t])*")

@@ -9,13 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from imgmake.migrate.branching import Choice, Node, leaves, sequence
-from imgmake.migrate.calling import Given
+from imgmake.migrate.calling import Given, Scope
 from imgmake.migrate.expand import Uncovered, mentioned
 from imgmake.migrate.model import Cond, Line, Made, Rule
 from imgmake.migrate.needs import Needs
 from imgmake.migrate.python import Part, Parts, expression, today
 from imgmake.migrate.stated import lines
-from imgmake.migrate.values import Scope, changes
+from imgmake.migrate.values import changes
 
 
 @dataclass

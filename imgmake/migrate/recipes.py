@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from imgmake.migrate import contained, docker
 from imgmake.migrate.arguments import mount, run_keywords
+from imgmake.migrate.calling import Scope
 from imgmake.migrate.docker import CALLER, HERE, Docker, Words
 from imgmake.migrate.expand import Uncovered
 from imgmake.migrate.going import goes_on, reads_no_shell
@@ -27,7 +28,6 @@ from imgmake.migrate.python import (
     today,
     untabbed,
 )
-from imgmake.migrate.values import Scope
 from imgmake.variables import LATE
 
 _OWN = re.compile(r"(?<!\\)\$\{?([A-Za-z_]\w*)")

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from imgmake.errors import CommandFailed, ImgmakeError, UsageError
 from imgmake.migrate import database, reader
-from imgmake.migrate.asking import ASK, MARK, Conversation, Slow
+from imgmake.migrate.asking import ASK, MARK, WITHOUT, Conversation, Slow
 from imgmake.migrate.mending import Mend, file_of, mend
 from imgmake.migrate.model import Database, Left, Statement
 from imgmake.migrate.together import Run, alike, remade, sets, together, unmade
@@ -318,11 +318,9 @@ class Make:
         if len(alone) < len(targets):
             return self._composed(alone, given)  # what patterns set for these was set for others, too
         named = {name for name, made in self.database().targets.items() if not made.intermediate}
-        every = {each: together(each, data, lines, stopped, named, self._is_there) for each in targets}
+        there = self.folder.joinpath
+        every = {each: together(each, data, lines, stopped, named, there) for each in targets}
         return {each: one for each, one in every.items() if one is not None}
-
-    def _is_there(self, name: str) -> bool:
-        return (self.folder / name).exists()
 
     def values(self, expressions: Sequence[str], overrides: Mapping[str, str] = {}) -> list[str]:
         """What make makes of expressions, after it has read the whole Makefile; empty where it cannot be asked."""
@@ -362,7 +360,7 @@ class Make:
         return "eval" not in rest and bound == forgotten and not any(name in known for name in bound)
 
     def _once(self, expressions: Sequence[str], overrides: Mapping[str, str]) -> list[str]:
-        lines = [f"$(info {MARK}{each}{MARK})" for each in expressions]
+        lines = [WITHOUT, *(f"$(info {MARK}{each}{MARK})" for each in expressions)]
         given = [f"{name}={value}" for name, value in overrides.items()]
         with self._after([*lines, *_NOTHING]) as also:
             _, out, _ = self._run(["-n", "-f", self.reads, *also, *given, ASKED])

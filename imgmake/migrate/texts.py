@@ -287,7 +287,7 @@ class Texts(Calls):
         """make's answer for an expression, what is bound in its place bound for make, too."""
         names = self.reached(raw) if scope else frozenset[str]()
         bound = [(name, today(list(map(_looked_into, parts)))) for name, parts in scope.items() if name in names]
-        text = f"{LISTED}{raw}" if "MAKEFILELISTED" in self.reached(raw) else raw
+        text = raw
         for name, value in bound:
             text = self._with(name, value, text)
         if text not in self.asked:
@@ -316,8 +316,6 @@ class Texts(Calls):
         return frozenset(found)
 
 
-# Without the file that make is asked by.
-LISTED = "$(eval MAKEFILELISTED := $(filter-out .imgmake-ask.mk,$(MAKEFILELISTED)))"
 HERE_PART = Part("$PWD", dollar=True, leaves=("",))
 
 

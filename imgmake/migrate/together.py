@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from imgmake.migrate.dryrun import TIMES
 from imgmake.migrate.model import Database
@@ -65,21 +66,21 @@ def together(
     lines: Mapping[str, Sequence[str]],
     stopped: Mapping[str, str],
     named: Collection[str] = (),
-    there: Callable[[str], bool] = lambda _: False,
+    there: Callable[[str], Path] = Path("/nowhere").joinpath,
 ) -> Run | None:
     """The dry run of one goal, in make's order; None where only a make for that goal alone can tell.
 
     stopped: by `unmade`. What comes before such a target is printed, then its complaint, unless that is about another
              goal's way to it.
     named:   what the Makefile itself names: what only patterns do is made last, and removed again.
-    there:   whether a file is there.
+    there:   where a file would be.
     """
     passing = _passing(goal, database, named)
     order = list(_order(goal, database, passing, set()))
     every = [database.targets[name] for name in order if name in database.targets]
     if any(made.specific for made in every):
         return None
-    if passing and any(made.recipe and not made.phony and there(made.name) for made in every):
+    if passing and any(made.recipe and not made.phony and there(made.name).exists() for made in every):
         return None  # what only patterns name is not made for what is there
     end = next((at for at, name in enumerate(order) if name in stopped), len(order))
     said = [line for name in order[: end + 1] for line in lines.get(name, ())]

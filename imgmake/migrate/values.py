@@ -22,6 +22,7 @@ from imgmake.migrate.definitions import (
     branches,
     hoisted,
     is_macro,
+    of_place,
     program,
     shared,
     tested,
@@ -47,8 +48,6 @@ from imgmake.migrate.questions import minding_nothing
 from imgmake.migrate.scratch import Make
 from imgmake.migrate.texts import ASKING, HERE, Texts
 from imgmake.variables import LATE, NAME
-
-__all__ = ["Scope", "Values"]
 
 _UNKNOWN = frozenset({"MAKECMDGOALS", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", ".VARIABLES", ".FEATURES", ".RECIPEPREFIX"})
 _NOTHING = re.compile("empty|null|blank|noop|nothing|space", re.IGNORECASE)  # names of what is meant to be empty
@@ -274,7 +273,8 @@ class Values(Meanings, Texts, Conditions):
             own = Part(name=self.python(each.name), value=self.today.get(each.name, ""))
             read = self.at_load if each.name in self.early else self.parts
             made = self._source(read(text, {each.name: [own]}))
-            more = read(each.value) if each.op == "+=" and not self._recursive(each.name) else []
+            known = self.database.variables.get(each.name)
+            more = read(each.value) if each.op == "+=" and known is not None and known.flavor != "=" else []
             if len(more) == 1 and more[0].name and not (more[0].value or more[0].late or more[0].dollar):
                 made = replace(
                     made, text=f"{made.text} if {more[0].name} else {own.name}"
@@ -282,15 +282,13 @@ class Values(Meanings, Texts, Conditions):
             return made
         if "shell" in calls(each.value):
             return self._command(each, each.value)
+        if of_place(each) and len(self.definitions[each.name]) == 1:
+            return self._source(self._placed(self.today.get(each.name, "")))  # of the files that were read by then
         now = each.name in self.early or (each.op in (":=", "::=") and self.of_files(each.value))
         inner = self._source(self.at_load(each.value) if now else self.parts(each.value))
         if not (each.op == "?=" or self._meant_to_be_given(each)) or not NAME.fullmatch(each.name):
             return inner
         return self._declared(each, inner)
-
-    def _recursive(self, name: str) -> bool:
-        known = self.database.variables.get(name)
-        return known is None or known.flavor == "="
 
     def _meant_to_be_given(self, each: Assign) -> bool:
         """``VERSION :=``: an empty variable that is read waits for the command line."""

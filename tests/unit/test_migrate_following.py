@@ -131,6 +131,18 @@ def test_a_file_that_is_included_by_its_full_path_is_named_from_here(tmp_path: P
     assert "# From ../common.mk:" in found.migration.pipefile.text
 
 
+def test_where_an_included_file_is_is_asked_when_it_is_read(tmp_path: Path) -> None:
+    """What was read last is another file afterwards."""
+    (tmp_path / "tools").mkdir()
+    text = "D := $(dir $(lastword $(MAKEFILE_LIST)))\nR := $(dir $(abspath $(lastword $(MAKEFILE_LIST))))\n"
+    (tmp_path / "tools" / "own.mk").write_text(text)
+    (tmp_path / "Makefile").write_text("include tools/own.mk\na:\n\techo $(D)x $(R)\n")
+    found = migrate_makefile(Options(directory=tmp_path), write=False)
+    assert [(each.target, each.verdict) for each in found.compared] == [("a", "same")]
+    assert 'D = "tools/"' in found.migration.pipefile.text
+    assert 'R = "$PWD/tools/"' in found.migration.pipefile.text
+
+
 def test_a_line_without_a_tab_between_recipe_lines_is_what_make_takes_it_for(migrate: Migrate) -> None:
     found = migrate("R ?= a\nx:\n\techo 1\nifeq ($(R),a)\n  echo skip: y\nelse\n\techo 2\nendif\ny:\n\techo y\n")
     assert {each.target: each.verdict for each in found.compared} == dict.fromkeys(("x", "echo", "skip", "y"), "same")
