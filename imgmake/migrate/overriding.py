@@ -50,12 +50,12 @@ class Overriding:
     def _let_through(self, found: Sequence[Compared]) -> Iterator[Compared]:
         """The targets that make stops at, with everything given that has no value of its own."""
         given = {name: OVERRIDDEN for name, value in self.migration.pipefile.overridable.items() if not value}
-        for each in found if given else ():
-            if each.verdict == "same" and any(why.startswith(BOTH) for why in each.why):
-                compared = self.one(each.target, given)
-                if compared.verdict == "different":
-                    values = " ".join(f"{name}={value}" for name, value in given.items())
-                    yield replace(compared, target=f"{each.target} {values}")
+        stopped = [one for one in found if one.verdict == "same" and any(why.startswith(BOTH) for why in one.why)]
+        for each in stopped[: 1 if self.at_once else None] if given else ():
+            compared = self.one(each.target, given)
+            if compared.verdict == "different":
+                values = " ".join(f"{name}={value}" for name, value in given.items())
+                yield replace(compared, target=f"{each.target} {values}")
 
     def _overridden(
         self, names: Sequence[str], before: Sequence[Compared], said: Mapping[str, str], most: int
