@@ -338,6 +338,5 @@ class Checker(Overriding):
             name = todo.pop()
             if name not in found:
                 found.add(name)
-                made = self.migration.database.targets.get(name)
-                todo += [*made.prerequisites, *made.order_only] if made else []
+                todo += self.migration.database.needs(name)
         return found

@@ -42,7 +42,7 @@ def circles(database: Database) -> frozenset[Edge]:
     done: set[str] = set()
     goals = [database.default] if database.default in database.targets else []
     for goal in (*goals, *database.targets):
-        path = {goal: _needs(goal, database)}
+        path = {goal: iter(database.needs(goal))}
         while path:
             target = next(reversed(path))
             name = next(path[target], None)
@@ -52,18 +52,11 @@ def circles(database: Database) -> frozenset[Edge]:
             elif name in path:
                 found.add((target, name))
             elif name not in done:
-                path[name] = _needs(name, database)
+                path[name] = iter(database.needs(name))
     return frozenset(found)
 
 
-def _needs(target: str, database: Database) -> Iterator[str]:
-    made = database.targets.get(target)
-    return iter((*made.prerequisites, *made.order_only) if made is not None else ())
-
-
 def _without(made: Made, dropped: frozenset[Edge]) -> Made:
-    if not any(target == made.name for target, _ in dropped):
-        return made
     normal = tuple(name for name in made.prerequisites if (made.name, name) not in dropped)
     order = tuple(name for name in made.order_only if (made.name, name) not in dropped)
     return replace(made, prerequisites=normal, order_only=order)

@@ -66,7 +66,6 @@ def migrate(
     values = Values(statements, database, make, early, asked)
     ordered = {} if literal else first(own, database, values, make.folder)
     while True:
-        values = Values(statements, database, make, early, asked)
         shell, before, stops, whole = _shell(statements, database)
         recipes = Recipes(values, whole=whole, literal=literal, shell=shell, before=before, stops=stops)
         rules = Rules(
@@ -86,6 +85,7 @@ def migrate(
             pipefile = replace(pipefile, notes=(*pipefile.notes, *make.notes, *told(read), *notes))
             return Migration(makefile, statements, database, values, pipefile, own)
         early |= values.hastened  # a Pipefile looks into these while it is loaded: once more, with them known then
+        values = Values(statements, database, make, early, asked)
 
 
 def _also(first: Mapping[str, tuple[str, ...]], waiting: Waiting) -> dict[str, tuple[str, ...]]:

@@ -138,6 +138,11 @@ class Database:
     implicit: tuple[Made, ...] = ()  # pattern rules, `name` being all of one's target patterns
     dropped: tuple[tuple[str, str], ...] = ()  # targets, each with a prerequisite of it that would lead back to it
 
+    def needs(self, target: str) -> tuple[str, ...]:
+        """Everything that a target names as to be made before it; nothing of one that is not known."""
+        made = self.targets.get(target)
+        return (*made.prerequisites, *made.order_only) if made is not None else ()
+
 
 @dataclass(frozen=True)
 class Finding:

@@ -16,7 +16,7 @@ COPY = "imgmake-migrate-"  # what the folders begin with that repositories are c
 def inside(name: str, folder: str) -> str:
     """The path from a folder of what is written from the root; any other name as it is.
 
-    >>> inside("/work/bin/x", "/work"), inside("bin/x", "/work"), inside("/usr/bin/x", "/work")
+    >>> inside("/repo/bin/x", "/repo"), inside("bin/x", "/repo"), inside("/usr/bin/x", "/repo")
     ('bin/x', 'bin/x', '/usr/bin/x')
     """
     if folder and name.startswith(f"{folder}/"):

@@ -75,11 +75,11 @@ def together(
     named:   what the Makefile itself names: what only patterns do is made last, and removed again.
     there:   where a file would be.
     """
+    if sets(goal, database):
+        return None
     passing = _passing(goal, database, named)
     order = list(_order(goal, database, passing, set()))
     every = [database.targets[name] for name in order if name in database.targets]
-    if any(made.specific for made in every):
-        return None
     if passing and any(made.recipe and not made.phony and there(made.name).exists() for made in every):
         return None  # what only patterns name is not made for what is there
     end = next((at for at, name in enumerate(order) if name in stopped), len(order))
@@ -126,15 +126,10 @@ def _order(name: str, database: Database, passing: Collection[str], done: set[st
     if name in done:
         return
     done.add(name)
-    needs = _needs(name, database)
+    needs = database.needs(name)
     for each in needs:
-        for one in _needs(each, database) if each in passing else (each,):
+        for one in database.needs(each) if each in passing else (each,):
             yield from _order(one, database, passing, done)
     for each in needs:
         yield from _order(each, database, passing, done)
     yield name
-
-
-def _needs(name: str, database: Database) -> tuple[str, ...]:
-    made = database.targets.get(name)
-    return (*made.prerequisites, *made.order_only) if made is not None else ()

@@ -97,8 +97,7 @@ def _subject(makefile: Path) -> Subject:
 def outcome(subject: Subject, limit: float) -> Outcome:
     """Try a Makefile in a process of its own: what breaks or hangs there breaks nothing here."""
     argv = [sys.executable, str(Path(__file__).with_name("attempt.py")), str(subject.folder), subject.makefile]
-    given = {"prefix": "imgmake-measure-", "dir": _memory()}
-    with tempfile.TemporaryDirectory(**given, ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix="imgmake-measure-", dir=_memory(), ignore_cleanup_errors=True) as folder:
         (Path(folder) / "tmp").mkdir()
         try:
             said, complaints = _run([*argv, folder], limit, {**os.environ, "TMPDIR": f"{folder}/tmp"})
