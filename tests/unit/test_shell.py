@@ -80,6 +80,9 @@ def held() -> tuple[int, int]:
 @pytest.fixture(autouse=True)
 def _no_leaks() -> object:
     gc.collect()  # what earlier tests left to it
+    end = time.monotonic() + PATIENCE
+    while threading.active_count() > 1 and time.monotonic() < end:  # a make that was asked by them is ending
+        time.sleep(0.01)
     before = held()
     yield
     end = time.monotonic() + PATIENCE
